@@ -1,0 +1,103 @@
+"""Reading a manifest, and what can be said of a project from its manifest alone."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from dagster_apollo.errors import PrepareError
+
+ASSET_RESOURCE_TYPES: Final = frozenset({"model", "seed", "snapshot"})
+
+Manifest = Mapping[str, Any]
+"""manifest.json as dbt wrote it (schema v12: dbt-core 1.8 to 1.11)."""
+
+
+@dataclass(frozen=True)
+class SchemaFinding:
+    """A node whose schema its own config does not decide."""
+
+    unique_id: str
+    file: str
+    schema: str
+
+    def __str__(self) -> str:
+        resolved = f"resolves to schema {self.schema!r}" if self.schema else "resolves to no schema"
+        return f"{self.unique_id} ({self.file}) {resolved}"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.json.
+
+    Raises:
+        PrepareError: the file is missing, or is not a whole manifest.
+    """
+    try:
+        manifest = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise PrepareError(f"There is no {path}. Run `apollo prepare`.") from None
+    except orjson.JSONDecodeError:
+        raise PrepareError(
+            f"{path} is damaged: not a whole JSON document. Run `apollo prepare --force`."
+        ) from None
+    if not isinstance(manifest, dict) or "nodes" not in manifest:
+        raise PrepareError(f"{path} is not a dbt manifest. Run `apollo prepare --force`.")
+    return manifest
+
+
+def asset_nodes(manifest: Manifest) -> Iterator[Mapping[str, Any]]:
+    """The nodes that dbt materialises: models (not ephemeral ones), seeds and snapshots."""
+    for node in manifest["nodes"].values():
+        if (
+            node["resource_type"] in ASSET_RESOURCE_TYPES
+            and node["config"].get("materialized") != "ephemeral"
+        ):
+            yield node
+
+
+def unrouted_nodes(manifest: Manifest) -> list[SchemaFinding]:
+    """The nodes whose schema does not come from their own config (R-015).
+
+    The profile's schema is empty, so that a node has a schema only if its config names one and
+    the project's generate_schema_name takes it as it is. dbt's own macro would make `_marts` of
+    `marts`: the target's empty schema, `_`, and the custom one.
+    """
+    findings = []
+    for node in asset_nodes(manifest):
+        config = node["config"]
+        named = config.get("schema") or config.get("target_schema")
+        schema = node.get("schema") or ""
+        if not named or not schema or schema == f"_{named}":
+            findings.append(SchemaFinding(node["unique_id"], node["original_file_path"], schema))
+    return findings
+
+
+def attach_tests_of_many_parents(manifest: Manifest) -> None:
+    """Give each singular test of several nodes one of them, so that it is a check on that asset.
+
+    dbt attaches only generic tests. dagster-dbt takes the parent of a singular test with one, and
+    asks for `meta.dagster.ref` in one with several; without it the result shows nowhere but in
+    the log. The first node that the test refers to is as good a place as any.
+    """
+    for node in manifest["nodes"].values():
+        if node["resource_type"] != "test" or node.get("attached_node"):
+            continue
+        parents = [
+            manifest["nodes"][parent]
+            for parent in node["depends_on"]["nodes"]
+            if parent in manifest["nodes"]
+        ]
+        assets = [parent for parent in parents if parent["resource_type"] in ASSET_RESOURCE_TYPES]
+        if len(node["depends_on"]["nodes"]) < 2 or not assets:  # noqa: PLR2004
+            continue
+        meta = node["config"].setdefault("meta", {})
+        meta.setdefault("dagster", {}).setdefault(
+            "ref",
+            {
+                "name": assets[0]["name"],
+                "package": assets[0]["package_name"],
+                "version": assets[0].get("version"),
+            },
+        )

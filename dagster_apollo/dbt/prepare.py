@@ -1,0 +1,308 @@
+"""Preparation: `dbt deps` and `dbt parse`, once for every change, without touching the warehouse.
+
+The result is three files in the tenant's `prepared/<target>` folder: manifest.json for Dagster,
+partial_parse.msgpack for every later dbt run, and state.json, which says what the other two were
+made from. state.json is removed first and written last, so that a crash at any moment leaves a
+tenant that is visibly not prepared, never one with half a result.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import orjson
+
+from dagster_apollo.dbt.environment import dbt_environment
+from dagster_apollo.dbt.fingerprint import FileStamp, Fingerprint, fingerprint
+from dagster_apollo.dbt.manifest import SchemaFinding, read_manifest, unrouted_nodes
+from dagster_apollo.dbt.process import start_dbt, stop_dbt
+from dagster_apollo.errors import ApolloError, PrepareError
+from dagster_apollo.settings import TenantSettings
+
+MANIFEST_FILE: Final = "manifest.json"
+PARTIAL_PARSE_FILE: Final = "partial_parse.msgpack"
+STATE_FILE: Final = "state.json"
+_RESULT_FILES: Final = (MANIFEST_FILE, PARTIAL_PARSE_FILE)
+
+Step = Literal["deps", "parse"]
+Progress = Callable[[TenantSettings, Step | Literal["fresh", "done", "failed"]], None]
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """Whether a tenant's prepared files match its project.
+
+    Args:
+        reason: why they do not, as the end of "is stale: "; None where they do.
+        fingerprint: what the project is now.
+    """
+
+    reason: str | None
+    fingerprint: Fingerprint
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing has to be prepared."""
+        return self.reason is None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The outcome for one tenant.
+
+    Args:
+        settings: the tenant.
+        was_fresh: nothing had to be done.
+        unrouted: on DuckDB, the nodes that Snowflake would refuse (R-015).
+    """
+
+    settings: TenantSettings
+    was_fresh: bool
+    unrouted: tuple[SchemaFinding, ...] = ()
+
+
+def manifest_path(settings: TenantSettings) -> Path:
+    """Where the tenant's prepared manifest is."""
+    return settings.paths.prepared / MANIFEST_FILE
+
+
+def check_freshness(settings: TenantSettings) -> Freshness:
+    """Compare the prepared files with the project; costs one stat a file when nothing changed."""
+    state = _read_state(settings.paths.prepared)
+    known: dict[str, FileStamp] = {
+        name: (stamp[0], stamp[1], stamp[2]) for name, stamp in state.get("files", {}).items()
+    }
+    now = fingerprint(settings, known, looked_at=state.get("looked_at", 0))
+    if not state:
+        return Freshness("it was never prepared, or the last preparation did not finish", now)
+    if state["digest"] != now.digest:
+        changed = sorted(
+            name
+            for name in known.keys() | now.files.keys()
+            if known.get(name, (0, 0, ""))[2] != now.files.get(name, (0, 0, ""))[2]
+        )
+        what = ", ".join(changed[:3]) + (", ..." if len(changed) > len(changed[:3]) else "")
+        return Freshness(f"changed since: {what}" if changed else "settings changed since", now)
+    for name in _RESULT_FILES:
+        if _size(settings.paths.prepared / name) != state["sizes"].get(name):
+            return Freshness(f"{name} is missing or damaged", now)
+    return Freshness(None, now)
+
+
+def require_fresh(settings: TenantSettings) -> None:
+    """Refuse to go on with a missing or stale manifest.
+
+    Raises:
+        PrepareError: it says which command to run when the release is built.
+    """
+    freshness = check_freshness(settings)
+    if not freshness.is_fresh:
+        name = settings.tenant.name
+        raise PrepareError(
+            f"The manifest of tenant {name} for target {settings.target} is stale: "
+            f"{freshness.reason}. Run `DBT_TARGET={settings.target} apollo prepare {name}` when "
+            "the release is built, with the same DAGSTER_HOME and settings."
+        )
+
+
+def prepare(
+    tenants: Sequence[TenantSettings],
+    profiles_dir_of: Callable[[TenantSettings], Path],
+    host: Mapping[str, str],
+    *,
+    force: bool = False,
+    progress: Progress = lambda _tenant, _step: None,
+) -> list[Prepared]:
+    """Prepare what is stale, several tenants side by side.
+
+    Args:
+        tenants: the tenants to look at.
+        profiles_dir_of: where a tenant's profiles.yml is.
+        host: this process's environment, see `dbt_environment`.
+        force: prepare what is fresh, too, from nothing.
+        progress: told of each step of each tenant, from several threads.
+
+    Raises:
+        PrepareError: one or more tenants cannot be prepared; the others are. It holds dbt's own
+            messages.
+    """
+
+    def one(settings: TenantSettings) -> Prepared | ApolloError:
+        try:
+            result = _prepare_one(settings, profiles_dir_of(settings), host, force, progress)
+        except ApolloError as error:
+            progress(settings, "failed")
+            return error
+        except OSError as error:
+            progress(settings, "failed")
+            return PrepareError(
+                f"Tenant {settings.tenant.name}: {error.filename or settings.paths.prepared}: "
+                f"{os.strerror(error.errno or 0)}. Make the instance directory (DAGSTER_HOME) "
+                "writable and give it room."
+            )
+        progress(settings, "fresh" if result.was_fresh else "done")
+        return result
+
+    with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2)) as pool:
+        outcomes = list(pool.map(one, tenants))
+    errors = [str(item) for item in outcomes if isinstance(item, ApolloError)]
+    if errors:
+        raise PrepareError("\n\n".join(errors))
+    return [item for item in outcomes if isinstance(item, Prepared)]
+
+
+def _prepare_one(
+    settings: TenantSettings,
+    profiles_dir: Path,
+    host: Mapping[str, str],
+    force: bool,  # noqa: FBT001
+    progress: Progress,
+) -> Prepared:
+    with _locked(settings.paths.prepared):
+        # looked at again under the lock: another process may have just done it
+        if not force and check_freshness(settings).is_fresh:
+            state = _read_state(settings.paths.prepared)
+            return Prepared(settings, True, _findings(state.get("unrouted", ())))
+        return _build(settings, dbt_environment(settings, profiles_dir, host), force, progress)
+
+
+def _build(
+    settings: TenantSettings,
+    environment: Mapping[str, str],
+    force: bool,  # noqa: FBT001
+    progress: Progress,
+) -> Prepared:
+    folder = settings.paths.prepared
+    project_dir = settings.tenant.project_dir
+    with tempfile.TemporaryDirectory(prefix=".staging-", dir=folder.parent) as name:
+        staging = Path(name)
+        if not force and (folder / PARTIAL_PARSE_FILE).exists():
+            shutil.copy(folder / PARTIAL_PARSE_FILE, staging)  # dbt parses only what changed
+        if any((project_dir / file).exists() for file in ("packages.yml", "dependencies.yml")):
+            progress(settings, "deps")
+            _run_dbt(settings, ["deps"], staging, environment)
+        looked_at = time.time_ns()
+        before = fingerprint(settings, {}, looked_at=0)
+        progress(settings, "parse")
+        _run_dbt(settings, ["parse"], staging, environment)
+        unrouted = unrouted_nodes(read_manifest(staging / MANIFEST_FILE))
+        if settings.schema:
+            unrouted = []  # DBT_SCHEMA decides instead
+        if unrouted and settings.snowflake:
+            raise PrepareError(_unrouted_message(settings, unrouted))
+        (folder / STATE_FILE).unlink(missing_ok=True)
+        sizes = {file: _size(staging / file) for file in _RESULT_FILES}
+        for file in _RESULT_FILES:
+            _sync(staging / file)
+            (staging / file).replace(folder / file)
+        state = {
+            "digest": before.digest,
+            "looked_at": looked_at,
+            "sizes": sizes,
+            "unrouted": [vars(finding) for finding in unrouted],
+            "files": before.files,
+        }
+        (staging / STATE_FILE).write_bytes(orjson.dumps(state))
+        _sync(staging / STATE_FILE)
+        (staging / STATE_FILE).replace(folder / STATE_FILE)
+    return Prepared(settings, False, tuple(unrouted))
+
+
+def _run_dbt(
+    settings: TenantSettings,
+    arguments: Sequence[str],
+    target_path: Path,
+    environment: Mapping[str, str],
+) -> None:
+    """Run one dbt command to its end.
+
+    Raises:
+        PrepareError: it failed; dbt's own messages are in the text.
+    """
+    process = start_dbt(
+        arguments,
+        project_dir=settings.tenant.project_dir,
+        environment={
+            **environment,
+            "DBT_TARGET_PATH": os.fspath(target_path),
+            "DBT_LOG_PATH": os.fspath(target_path),
+            "DBT_LOG_FORMAT": "json",
+        },
+    )
+    try:
+        output, _ = process.communicate()
+    finally:
+        stop_dbt(process)
+    if process.returncode != 0:
+        raise PrepareError(
+            f"dbt {arguments[0]} failed for tenant {settings.tenant.name} "
+            f"({settings.tenant.project_dir}), exit code {process.returncode}:\n"
+            f"{_messages(output)}\nCorrect the project and run `apollo prepare` again."
+        )
+
+
+def _messages(output: bytes) -> str:
+    """What dbt said was wrong: its error events, or, failing those, the end of its output."""
+    lines = output.decode(errors="replace").splitlines()
+    errors, plain = [], []
+    for line in lines:
+        try:
+            info = json.loads(line)["info"]
+        except (ValueError, KeyError, TypeError):
+            plain.append(line)
+            continue
+        if info.get("level") == "error":
+            errors.append(str(info.get("msg", "")).strip())
+    return "\n".join(f"  {line}" for text in errors or plain[-20:] for line in text.splitlines())
+
+
+def _unrouted_message(settings: TenantSettings, findings: Sequence[SchemaFinding]) -> str:
+    listed = "\n".join(f"  {finding}" for finding in findings)
+    return (
+        f"Tenant {settings.tenant.name}, target {settings.target}: the schema of "
+        f"{len(findings)} node(s) is not decided by their config:\n{listed}\n"
+        "Add `+schema: NAME` for them in dbt_project.yml (and a generate_schema_name macro that "
+        "takes it as it is, such as the one of dbt/apollo), or set DBT_SCHEMA."
+    )
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system releases it with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    try:
+        state = orjson.loads((folder / STATE_FILE).read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return {}
+    return state if isinstance(state, dict) and {"digest", "files", "sizes"} <= state.keys() else {}
+
+
+def _findings(state: Sequence[Mapping[str, str]]) -> tuple[SchemaFinding, ...]:
+    return tuple(SchemaFinding(**item) for item in state)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,53 @@
+"""One dbt process: how it is started, and how it is stopped."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+_LAUNCHER: Final = Path(__file__).with_name("launcher.py")
+_TERMINATE_AFTER_SECONDS: Final = 20
+_KILL_AFTER_SECONDS: Final = 5
+
+
+def dbt_command(arguments: Sequence[str]) -> list[str]:
+    """The command line that runs dbt with the given arguments."""
+    return [sys.executable, os.fspath(_LAUNCHER), *arguments]
+
+
+def start_dbt(
+    arguments: Sequence[str], *, project_dir: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start dbt with its output on a pipe.
+
+    It leads a process group of its own: a Ctrl-C at the terminal reaches it only through
+    `stop_dbt`, once, since dbt takes a second one as a wish to leave queries running.
+    """
+    return subprocess.Popen(
+        dbt_command(arguments),
+        cwd=project_dir,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def stop_dbt(process: "subprocess.Popen[bytes]") -> None:
+    """End dbt if it still runs: politely, so that it cancels its queries, then by force."""
+    for number, seconds in (
+        (signal.SIGINT, _TERMINATE_AFTER_SECONDS),
+        (signal.SIGTERM, _KILL_AFTER_SECONDS),
+        (signal.SIGKILL, None),
+    ):
+        if process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=seconds)

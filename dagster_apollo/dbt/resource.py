@@ -1,0 +1,198 @@
+"""The tenant's DbtCliResource: bound to one project, one profile, one target and one environment.
+
+Stock DbtCliResource copies this process's environment to dbt, asks dbt for its version and builds
+an adapter of its own before every command. Here dbt gets the tenant's environment and nothing else
+is started.
+"""
+
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from dagster import AssetExecutionContext, OpExecutionContext
+from dagster_dbt import DagsterDbtTranslator, DbtCliInvocation, DbtCliResource, DbtProject
+from dagster_dbt.dbt_manifest import DbtManifestParam, validate_manifest
+from packaging.version import Version
+from pydantic import PrivateAttr
+
+from dagster_apollo.dbt.environment import dbt_environment
+from dagster_apollo.dbt.fingerprint import versions
+from dagster_apollo.dbt.prepare import PARTIAL_PARSE_FILE
+from dagster_apollo.dbt.process import start_dbt, stop_dbt
+from dagster_apollo.errors import ApolloError
+from dagster_apollo.settings import TenantSettings
+
+_KEPT_RUNS: Final = 20
+
+DbtEvent = dict[str, Any]
+"""One structured log line of dbt: `info` (name, level, msg, ts, ...) and `data`."""
+
+
+class RunObserver:
+    """Follows the dbt processes of this process, and can stop them from another thread."""
+
+    def __init__(self, on_event: Callable[[DbtEvent], None] = lambda _event: None) -> None:
+        self.on_event = on_event
+        self.is_cancelled = False
+        self._process: Any = None
+        self._lock = threading.Lock()
+
+    def started(self, process: Any) -> None:  # noqa: ANN401
+        """Take note of a new dbt process; it is stopped at once if the run was cancelled."""
+        with self._lock:
+            self._process = process
+            cancelled = self.is_cancelled
+        if cancelled:
+            stop_dbt(process)
+
+    def cancel(self) -> None:
+        """Stop dbt, now and whenever it is started again."""
+        with self._lock:
+            self.is_cancelled = True
+            process = self._process
+        if process is not None:
+            stop_dbt(process)
+
+
+class TenantDbtInvocation(DbtCliInvocation):
+    """A dbt process whose output is drained whatever is in it, and which never outlives its run."""
+
+    observer: RunObserver | None = None
+
+    def _stream_stdout(self) -> Iterator[str | DbtEvent]:
+        """Yield dbt's events, and as text what is not one."""
+        stdout = self.process.stdout
+        if stdout is None or stdout.closed:
+            return
+        try:
+            with stdout:
+                for raw_line in stdout:
+                    line = raw_line.decode(errors="replace").rstrip("\r\n")
+                    event = _parse_event(line)
+                    if event is None:
+                        yield line
+                        continue
+                    if event["info"].get("level") == "error":
+                        self._error_messages.append(str(event["info"]["msg"]))
+                    if self.observer:
+                        self.observer.on_event(event)
+                    yield event
+        except BaseException:  # interrupted, or the reader gave up
+            stop_dbt(self.process)
+            raise
+
+
+def _parse_event(line: str) -> DbtEvent | None:
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(event, dict):
+        return None
+    info, data = event.get("info"), event.get("data")
+    if not isinstance(info, dict) or not isinstance(data, dict) or "msg" not in info:
+        return None
+    return event
+
+
+class TenantDbtResource(DbtCliResource):
+    """Runs dbt for one tenant.
+
+    Secrets are not fields: Dagster stores a resource's fields with every job.
+    """
+
+    _settings: TenantSettings = PrivateAttr()
+    _observer: RunObserver | None = PrivateAttr(default=None)
+
+    def __init__(
+        self, settings: TenantSettings, project: DbtProject, observer: RunObserver | None = None
+    ) -> None:
+        super().__init__(project_dir=project, dbt_executable=sys.executable)
+        self._settings = settings
+        self._observer = observer
+
+    @property
+    def settings(self) -> TenantSettings:
+        """The tenant that this resource runs dbt for."""
+        return self._settings
+
+    def cli(
+        self,
+        args: Sequence[str],
+        *,
+        raise_on_error: bool = True,
+        manifest: DbtManifestParam | None = None,
+        dagster_dbt_translator: DagsterDbtTranslator | None = None,
+        context: OpExecutionContext | AssetExecutionContext | None = None,
+        target_path: Path | None = None,
+    ) -> DbtCliInvocation:
+        """Start dbt.
+
+        Args:
+            args: a dbt command and its options, the selection included.
+            raise_on_error: whether a failure of dbt raises when its events have been read.
+            manifest: the manifest to translate events with.
+            dagster_dbt_translator: the translator to translate events with.
+            context: the execution that dbt works for; its run id goes into the query tag.
+            target_path: dbt's target directory; by default one of the run's own.
+
+        Raises:
+            ApolloError: the target directory cannot be written.
+        """
+        run_id = context.run_id if context else None
+        target_path = target_path or self._settings.paths.runs / (run_id or "adhoc")
+        self._make_target_path(target_path)
+        environment = dbt_environment(
+            self._settings, Path(self.profiles_dir or ""), os.environ, run_id=run_id
+        )
+        process = start_dbt(
+            args,
+            project_dir=Path(self.project_dir),
+            environment={
+                **environment,
+                "DBT_TARGET_PATH": os.fspath(target_path),
+                "DBT_LOG_PATH": os.fspath(target_path),
+                "DBT_LOG_FORMAT": "json",
+            },
+        )
+        invocation = TenantDbtInvocation(
+            process=process,
+            manifest=validate_manifest(manifest) if manifest else {},
+            project=None,
+            dagster_dbt_translator=dagster_dbt_translator or DagsterDbtTranslator(),
+            project_dir=Path(self.project_dir),
+            target_path=target_path,
+            raise_on_error=raise_on_error,
+            context=context,
+            cli_version=Version(versions()["dbt-core"]),
+        )
+        invocation.observer = self._observer
+        if self._observer:
+            self._observer.started(process)
+        return invocation
+
+    def _make_target_path(self, target_path: Path) -> None:
+        try:
+            target_path.mkdir(parents=True, exist_ok=True)
+            partial_parse = self._settings.paths.prepared / PARTIAL_PARSE_FILE
+            if partial_parse.exists():
+                shutil.copy(partial_parse, target_path)
+            _prune(self._settings.paths.runs)
+        except OSError as error:
+            raise ApolloError(
+                f"{target_path} cannot be written: {os.strerror(error.errno or 0)}. Make the "
+                "instance directory (DAGSTER_HOME) writable and give it room."
+            ) from None
+
+
+def _prune(runs: Path) -> None:
+    """Keep the target directories of the latest runs only."""
+    if runs.is_dir():
+        folders = sorted(runs.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for folder in folders[_KEPT_RUNS:]:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,90 @@
+"""dbt's selection language, resolved against a manifest without starting dbt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dagster import AssetCheckKey, AssetKey
+from dagster_dbt import DbtProject
+from dagster_dbt.asset_utils import get_asset_check_key_for_test
+from dagster_dbt.utils import select_unique_ids
+
+from dagster_apollo.dbt.manifest import Manifest, asset_nodes
+from dagster_apollo.dbt.translator import TenantTranslator
+from dagster_apollo.errors import ApolloError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a `--select`/`--exclude` matches.
+
+    Args:
+        unique_ids: every matching dbt node, tests and unit tests included.
+        assets: the assets among them.
+        checks: the asset checks among them.
+    """
+
+    unique_ids: frozenset[str]
+    assets: frozenset[AssetKey]
+    checks: frozenset[AssetCheckKey]
+
+
+def resolve_selection(
+    manifest: Manifest,
+    translator: TenantTranslator,
+    project: DbtProject,
+    *,
+    select: str | None,
+    exclude: str | None,
+) -> Selection:
+    """Find what a dbt selection matches.
+
+    Args:
+        manifest: the tenant's prepared manifest.
+        translator: gives nodes their asset keys.
+        project: the tenant's project, for selection by path.
+        select: dbt's `--select`; None selects everything.
+        exclude: dbt's `--exclude`.
+
+    Raises:
+        ApolloError: the selection is not valid, or needs what only a running dbt has (`state:`).
+    """
+    try:
+        unique_ids = select_unique_ids(
+            select=select or "fqn:*",
+            exclude=exclude or "",
+            selector="",
+            project=project,
+            manifest_json=manifest,
+        )
+    except Exception as error:  # dbt's selector raises its own classes, of several packages
+        raise ApolloError(
+            f"The selection is not valid: {error}. See `dbt ls --help` for the syntax."
+        ) from None
+    assets = frozenset(
+        translator.get_asset_spec(manifest, node["unique_id"], project).key
+        for node in asset_nodes(manifest)
+        if node["unique_id"] in unique_ids
+    )
+    checks = frozenset(
+        key
+        for unique_id in unique_ids
+        if unique_id.startswith("test.")
+        and (key := get_asset_check_key_for_test(manifest, translator, unique_id, project))
+    )
+    return Selection(frozenset(unique_ids), assets, checks)
+
+
+def selection_arguments(select: str | None, exclude: str | None) -> list[str]:
+    """dbt's arguments for a selection as a person typed it."""
+    return [
+        *(["--select", *select.split()] if select else []),
+        *(["--exclude", *exclude.split()] if exclude else []),
+    ]
+
+
+def explicit_arguments(fqns: Sequence[str]) -> list[str]:
+    """dbt's arguments for nodes listed one by one, each an argument of its own.
+
+    An argument may have 128 KiB and a command line 2 MiB, which is some 20,000 nodes.
+    """
+    return ["--select", *fqns] if fqns else []

@@ -1,0 +1,80 @@
+"""How a dbt node looks in Dagster."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from dagster import AssetKey, AssetSpec
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
+
+from dagster_apollo.settings import TenantSettings
+
+_SETTINGS: Final = DagsterDbtTranslatorSettings(
+    enable_code_references=True,
+    enable_source_tests_as_checks=True,
+)
+_OWNER: Final = re.compile(r"^(team:[\w\- ]+|[^@\s]+@[^@\s]+\.[^@\s]+)$", re.ASCII)
+
+
+class TenantTranslator(DagsterDbtTranslator):
+    """Asset keys below the tenant's name; all else from the manifest.
+
+    Args:
+        settings: the tenant.
+    """
+
+    def __init__(self, settings: TenantSettings) -> None:
+        super().__init__(_SETTINGS)
+        self._tenant = settings.tenant
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
+        """`[tenant, ...dbt's own key]`, so that equal names of two tenants never meet."""
+        return super().get_asset_key(dbt_resource_props).with_prefix(self._tenant.name)
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """The dbt group, else the folder below models/ (seeds/, snapshots/)."""
+        group = super().get_group_name(dbt_resource_props) or _folder(dbt_resource_props)
+        return re.sub(r"\W", "_", group, flags=re.ASCII) if group else None
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str] | None:
+        """The owners in the node's meta, else its group's, else the tenant's.
+
+        What Dagster does not take for an owner is left out: it would refuse the whole project.
+        """
+        named = super().get_owners(dbt_resource_props) or self._tenant.config.owners
+        return [owner for owner in named if _OWNER.match(owner)] or None
+
+    def get_code_version(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """The checksum of the node's file, as dbt compares it for `state:modified`."""
+        checksum = dbt_resource_props.get("checksum") or {}
+        return checksum.get("checksum") or super().get_code_version(dbt_resource_props)
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> AssetSpec:
+        """The stock spec; its kinds say how the node is built, too."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        kind = _kind(self.get_resource_props(manifest, unique_id))
+        if kind is None or kind in spec.kinds:
+            return spec
+        return spec.replace_attributes(kinds={*spec.kinds, kind})
+
+
+def _folder(props: Mapping[str, Any]) -> str | None:
+    if props["resource_type"] == "source":
+        return None
+    folders = Path(props["original_file_path"]).parts[:-1]
+    if props["resource_type"] == "model":
+        return folders[1] if len(folders) > 1 else None
+    return folders[0] if folders else None
+
+
+def _kind(props: Mapping[str, Any]) -> str | None:
+    """seed, snapshot, or a model's materialization; None for sources."""
+    if props["resource_type"] == "source":
+        return None
+    if props["resource_type"] != "model":
+        return str(props["resource_type"])
+    kind = str(props["config"].get("materialized") or "")
+    return kind if re.fullmatch(r"[a-z][a-z0-9_]{0,29}", kind) else None
