@@ -1,0 +1,12 @@
+{# Division: as doubles, because Snowflake keeps six decimals of a quotient of numbers where DuckDB keeps a double. #}
+{% macro divide(numerator, denominator) -%}
+    (cast({{ numerator }} as double) / nullif(cast({{ denominator }} as double), 0))
+{%- endmacro %}
+
+{% macro nine_litre_cases(bottles, bottle_ml) -%}
+    cast(cast({{ bottles }} * {{ bottle_ml }} as double) / 9000 as numeric(18, 4))
+{%- endmacro %}
+
+{% macro pure_alcohol_litres(bottles, bottle_ml, abv_pct) -%}
+    cast(cast({{ bottles }} * {{ bottle_ml }} as double) / 1000 * cast({{ abv_pct }} as double) / 100 as numeric(18, 4))
+{%- endmacro %}
