@@ -143,7 +143,7 @@ def _is_der(data: bytes) -> bool:
     return (
         data[:1] == b"\x30"
         and len(data) > 1
-        and (0x81 <= data[1] <= 0x84 or len(data) == 2 + data[1])
+        and (data[1] in range(0x81, 0x85) or len(data) == 2 + data[1])
     )
 
 

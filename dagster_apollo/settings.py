@@ -306,7 +306,7 @@ def load(
         problems.append(Problem("--target", "names no target", f"Give it {_TARGETS_TEXT}"))
         target = None
     process = _validate(ProcessEnvironment, environ, "", problems)
-    tenants_dir = (CHECKOUT / process.apollo_tenants_dir).resolve()
+    tenants_dir = tenants_directory(process)
     found, served = _find_tenants(tenants_dir, process.apollo_tenants, problems)
     problems += _unknown_prefixes(environ, found)
     several = len(served) > 1
@@ -332,6 +332,25 @@ def load(
         tenants=tuple(loaded),
         dagster_pg_uri=process.dagster_pg_uri,
     )
+
+
+def load_process(environ: Mapping[str, str] | None = None) -> ProcessEnvironment:
+    """Read and check only the variables of the process: where the instance is.
+
+    Raises:
+        ConfigurationError: one of them is wrong.
+    """
+    problems: list[Problem] = []
+    environ = read_environment() if environ is None else environ
+    process = _validate(ProcessEnvironment, environ, "", problems)
+    if problems:
+        raise ConfigurationError(problems)
+    return process
+
+
+def tenants_directory(process: ProcessEnvironment) -> Path:
+    """The absolute path of the tenants' directory; a relative one counts from the checkout."""
+    return (CHECKOUT / process.apollo_tenants_dir).resolve()
 
 
 def normalise_postgres_uri(uri: str) -> str:

@@ -22,9 +22,10 @@ def build_definitions(runtime: Runtime) -> Definitions:
         PrepareError: a tenant's manifest is stale and may not or cannot be prepared here.
     """
     tenants = [
-        tenant_definitions(load_project(runtime, settings)) for settings in runtime.settings.tenants
+        _tenant_definitions(load_project(runtime, settings))
+        for settings in runtime.settings.tenants
     ]
-    return Definitions.merge(*tenants, Definitions(executor=in_process_executor))
+    return _with_executor(*tenants)
 
 
 def load_project(runtime: Runtime, settings: TenantSettings) -> TenantProject:
@@ -40,7 +41,18 @@ def load_project(runtime: Runtime, settings: TenantSettings) -> TenantProject:
     return TenantProject(settings, project, manifest, TenantTranslator(settings))
 
 
-def tenant_definitions(prepared: TenantProject, observer: RunObserver | None = None) -> Definitions:
+def tenant_code_location(prepared: TenantProject, observer: RunObserver) -> Definitions:
+    """One tenant's definitions by themselves, its dbt followed by an observer."""
+    return _with_executor(_tenant_definitions(prepared, observer))
+
+
+def _with_executor(*definitions: Definitions) -> Definitions:
+    return Definitions.merge(*definitions, Definitions(executor=in_process_executor))
+
+
+def _tenant_definitions(
+    prepared: TenantProject, observer: RunObserver | None = None
+) -> Definitions:
     """Assets, checks, jobs and the dbt resource of a tenant; the schedule in production only."""
     assets = tenant_assets(prepared)
     schedule = tenant_schedule(prepared, assets)

@@ -52,6 +52,7 @@ def dbt_environment(
         "DBT_PROFILE": settings.profile_name,
         "DBT_TARGET": settings.target,
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DBT_USE_COLORS": "false",
         "DBT_VERSION_CHECK": "false",
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",

@@ -107,6 +107,7 @@ class TenantDbtResource(DbtCliResource):
     """
 
     _settings: TenantSettings = PrivateAttr()
+    _project: DbtProject = PrivateAttr()
     _observer: RunObserver | None = PrivateAttr(default=None)
 
     def __init__(
@@ -114,6 +115,7 @@ class TenantDbtResource(DbtCliResource):
     ) -> None:
         super().__init__(project_dir=project, dbt_executable=sys.executable)
         self._settings = settings
+        self._project = project
         self._observer = observer
 
     @property
@@ -163,7 +165,7 @@ class TenantDbtResource(DbtCliResource):
         invocation = TenantDbtInvocation(
             process=process,
             manifest=validate_manifest(manifest) if manifest else {},
-            project=None,
+            project=self._project,
             dagster_dbt_translator=dagster_dbt_translator or DagsterDbtTranslator(),
             project_dir=Path(self.project_dir),
             target_path=target_path,

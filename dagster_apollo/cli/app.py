@@ -1,0 +1,125 @@
+"""The commands of `apollo`, and how they end."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dagster_apollo import __version__
+from dagster_apollo.errors import ApolloError
+
+app = typer.Typer(
+    name="apollo",
+    help="dbt projects, orchestrated by Dagster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they would print local variables, secrets among them
+    rich_markup_mode=None,
+)
+tenant_app = typer.Typer(help="The tenants: the dbt projects of this checkout.")
+app.add_typer(tenant_app, name="tenant")
+
+TenantNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[TENANT]...", help="Tenants; all if none is named.")
+]
+TargetOption = Annotated[
+    str | None, typer.Option("--target", "-t", help="local, dev or prod; wins over DBT_TARGET.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,  # noqa: FBT002
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def build(
+    tenants: TenantNames = None,
+    select: Annotated[str | None, typer.Option("--select", "-s", help="dbt's --select.")] = None,
+    exclude: Annotated[str | None, typer.Option("--exclude", help="dbt's --exclude.")] = None,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Rebuild incremental models and seeds.")
+    ] = False,  # noqa: FBT002
+    target: TargetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,  # noqa: FBT002
+) -> None:
+    """Run dbt build as a Dagster run. Exit code 0: all passed, 1: a node failed, 2: bad setup."""
+    from dagster_apollo.cli.build import build_tenants
+    from dagster_apollo.run import BuildRequest
+
+    request = BuildRequest(select, exclude, full_refresh)
+    raise typer.Exit(build_tenants(tenants or [], request, target=target, as_json=as_json))
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option("--port", "-p", help="The UI's port.")] = 3000,
+    host: Annotated[str, typer.Option("--host", help="The UI's address.")] = "127.0.0.1",
+    target: TargetOption = None,
+) -> None:
+    """Prepare what is stale, then open Dagster's UI, daemon included."""
+    from dagster_apollo.cli.dev import run_dev
+
+    run_dev(host=host, port=port, target=target)
+
+
+@app.command()
+def prepare(
+    tenants: TenantNames = None,
+    force: Annotated[bool, typer.Option("--force", help="Prepare from nothing.")] = False,  # noqa: FBT002
+    target: TargetOption = None,
+) -> None:
+    """Install dbt packages and parse the projects, without touching the warehouse."""
+    from dagster_apollo.cli.prepare import prepare_tenants
+
+    prepare_tenants(tenants or [], force=force, target=target)
+
+
+@app.command()
+def doctor(
+    tenants: TenantNames = None,
+    connect: Annotated[bool, typer.Option("--connect", help="Log in to the warehouse.")] = False,  # noqa: FBT002
+    target: TargetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,  # noqa: FBT002
+) -> None:
+    """Check the configuration; each finding comes with its mend. Exit code 2 on an error."""
+    from dagster_apollo.cli.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(tenants or [], connect=connect, target=target, as_json=as_json))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def dbt(
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="The tenant.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="-- ARGS...", help="dbt's arguments.")
+    ] = None,
+    target: TargetOption = None,
+) -> None:
+    """Run plain dbt with the tenant's profile and secrets. The exit code is dbt's."""
+    from dagster_apollo.cli.dbt import run_dbt
+
+    raise typer.Exit(run_dbt(tenant, arguments or [], target=target))
+
+
+@tenant_app.command("list")
+def tenant_list(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the tenants as JSON.")] = False,  # noqa: FBT002
+) -> None:
+    """List the tenants."""
+    from dagster_apollo.cli.tenant import list_tenants
+
+    list_tenants(as_json=as_json)
+
+
+def main() -> None:
+    """Run the command line; errors that a person can mend are printed without a traceback."""
+    try:
+        app()
+    except ApolloError as error:
+        print(f"apollo: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)

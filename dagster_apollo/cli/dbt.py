@@ -1,0 +1,35 @@
+"""`apollo dbt`."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+
+from dagster_apollo.dbt.environment import dbt_environment
+from dagster_apollo.dbt.process import dbt_command
+from dagster_apollo.runtime import start
+
+
+def run_dbt(name: str, arguments: Sequence[str], *, target: str | None) -> int:
+    """Run dbt on this terminal for one tenant.
+
+    Returns:
+        dbt's exit code.
+
+    Raises:
+        ApolloError: bad configuration, or no such tenant.
+    """
+    runtime = start(target=target)
+    (settings,) = runtime.settings.of([name])
+    settings.paths.root.mkdir(parents=True, exist_ok=True)
+    environment = dbt_environment(settings, runtime.profiles_dir(settings), os.environ)
+    # dbt, in the same process group, gets the terminal's Ctrl-C itself; this process outlives it
+    process = subprocess.Popen(
+        dbt_command(arguments),
+        cwd=settings.tenant.project_dir,
+        env={**environment, "DBT_USE_COLORS": "true" if os.isatty(1) else "false"},
+    )
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue

@@ -1,0 +1,34 @@
+"""`apollo dev`."""
+
+import os
+import sys
+
+from rich.console import Console
+
+from dagster_apollo.cli.prepare import prepare_with_progress
+from dagster_apollo.instance.home import ensure_home
+from dagster_apollo.paths import CHECKOUT
+from dagster_apollo.runtime import start
+
+
+def run_dev(*, host: str, port: int, target: str | None) -> None:
+    """Become `dagster dev`, with everything prepared and the instance directory set.
+
+    Raises:
+        ApolloError: bad configuration, or a project that dbt cannot parse.
+    """
+    console = Console(stderr=True, highlight=False)
+    runtime = start(target=target)
+    if not any(tenant.is_production for tenant in runtime.settings.tenants):
+        prepare_with_progress(runtime, runtime.settings.tenants, console)
+    home = ensure_home(runtime.settings.dagster_home)
+    runtime.profiles.remove()  # exec skips the clean-up at exit; the code server writes its own
+    console.print(f"Dagster's UI: http://{host}:{port}   (Ctrl-C ends it)")
+    arguments = [
+        *("dagster", "dev", "--host", host, "--port", str(port)),
+    ]
+    os.chdir(CHECKOUT)  # pyproject.toml there names the code location
+    environment = {**os.environ, "DAGSTER_HOME": str(home)}
+    if target is not None:
+        environment["DBT_TARGET"] = target
+    os.execve(sys.executable, [sys.executable, "-m", *arguments], environment)  # noqa: S606

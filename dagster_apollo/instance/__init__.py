@@ -1,0 +1,1 @@
+"""What the Dagster instance is made of."""

@@ -1,0 +1,229 @@
+"""A build of one tenant as a Dagster run that executes in this process."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from dagster import (
+    AssetCheckKey,
+    AssetKey,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    Definitions,
+    JobDefinition,
+)
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import create_execution_plan, execute_run_iterator
+from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.snap import snapshot_from_execution_plan
+from dagster._core.workspace.load import location_origin_from_module_name
+
+from dagster_apollo.dbt.assets import TenantProject
+from dagster_apollo.dbt.resource import DbtEvent
+from dagster_apollo.dbt.selection import Selection, resolve_selection
+from dagster_apollo.errors import ApolloError
+from dagster_apollo.paths import CHECKOUT
+
+CODE_LOCATION: Final = "apollo"
+"""The code location's name in pyproject.toml, under which the UI lists the run."""
+
+_NAMES: Final = {
+    "success": "success",
+    "pass": "success",
+    "warn": "warn",
+    "error": "error",
+    "fail": "error",
+    "runtime error": "error",
+    "partial success": "error",
+    "skipped": "skipped",
+    "no-op": "no-op",
+}
+STATES: Final = ("success", "warn", "error", "skipped", "no-op")
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What `apollo build` was asked for."""
+
+    select: str | None = None
+    exclude: str | None = None
+    full_refresh: bool = False
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether there is a selection."""
+        return bool(self.select or self.exclude)
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """dbt's result of one node, from run_results.json.
+
+    Args:
+        unique_id: dbt's id of the node.
+        state: one of STATES, as dbt counts it.
+        seconds: how long it took.
+        message: what dbt or the warehouse said.
+    """
+
+    unique_id: str
+    state: str
+    seconds: float
+    message: str
+
+
+@dataclass(frozen=True)
+class BuildOutcome:
+    """The outcome of one run."""
+
+    run_id: str
+    status: DagsterRunStatus
+    results: tuple[NodeResult, ...]
+    counts: Mapping[str, int]
+    target_path: Path
+    errors: tuple[str, ...] = field(default=())
+    """Error messages of dbt, or of Dagster where dbt did not get to say anything."""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether everything passed (warnings are passes)."""
+        return self.status is DagsterRunStatus.SUCCESS and not self.counts["error"]
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether a person stopped it."""
+        return self.status is DagsterRunStatus.CANCELED
+
+
+def create_run(
+    instance: DagsterInstance,
+    definitions: Definitions,
+    prepared: TenantProject,
+    request: BuildRequest,
+) -> tuple[JobDefinition, DagsterRun]:
+    """Record a new run of `<tenant>_build`, of the selected assets and checks only.
+
+    Raises:
+        ApolloError: the selection is not valid, or matches nothing.
+    """
+    job = definitions.resolve_job_def(f"{prepared.settings.tenant.identifier}_build")
+    assets: frozenset[AssetKey] | None = None
+    checks: frozenset[AssetCheckKey] | None = None
+    if request.is_partial:
+        selection = _select(prepared, request)
+        assets, checks = selection.assets, selection.checks
+        job = job.get_subset(asset_selection=assets, asset_check_selection=checks)
+    run_config = _run_config(prepared, request)
+    plan = create_execution_plan(job, run_config)
+    run = instance.create_run(
+        job_name=job.name,
+        run_id=None,
+        run_config=run_config,
+        status=DagsterRunStatus.NOT_STARTED,
+        tags=job.run_tags,
+        root_run_id=None,
+        parent_run_id=None,
+        step_keys_to_execute=None,
+        execution_plan_snapshot=snapshot_from_execution_plan(plan, job.get_job_snapshot_id()),
+        job_snapshot=job.get_job_snapshot(),
+        parent_job_snapshot=job.get_parent_job_snapshot(),
+        asset_selection=assets,
+        asset_check_selection=checks,
+        resolved_op_selection=None,
+        op_selection=None,
+        remote_job_origin=_origin(job.name),
+        job_code_origin=None,
+        asset_graph=job.asset_layer.asset_graph,
+    )
+    return job, run
+
+
+def execute_run(
+    instance: DagsterInstance, prepared: TenantProject, job: JobDefinition, run: DagsterRun
+) -> BuildOutcome:
+    """Execute a run to its end; what fails in it is recorded, not raised."""
+    for _ in execute_run_iterator(InMemoryJob(job), run, instance):
+        pass
+    return outcome_of(instance, prepared, run.run_id)
+
+
+def outcome_of(instance: DagsterInstance, prepared: TenantProject, run_id: str) -> BuildOutcome:
+    """The outcome of a finished run, from the event log and dbt's run_results.json."""
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        raise ApolloError(f"Run {run_id} is not in the instance any more. Run the build again.")
+    target_path = prepared.settings.paths.runs / run_id
+    results = read_results(target_path)
+    counts = dict.fromkeys(STATES, 0)
+    for result in results:
+        counts[result.state] += 1
+    return BuildOutcome(run_id, run.status, results, counts, target_path)
+
+
+def read_results(target_path: Path) -> tuple[NodeResult, ...]:
+    """dbt's results of a run; none where it ended before it wrote them."""
+    path = target_path / "run_results.json"
+    if not path.exists():
+        return ()
+    return tuple(
+        NodeResult(
+            unique_id=result["unique_id"],
+            state=_NAMES[result["status"]],
+            seconds=result["execution_time"],
+            message=result["message"] or "",
+        )
+        for result in orjson.loads(path.read_bytes())["results"]
+    )
+
+
+def event_state(event: DbtEvent) -> str | None:
+    """The state of the node that an event is the result of; None for other events."""
+    node = event["data"].get("node_info") or {}
+    if event["info"].get("name") == "SkippingDetails":
+        return "skipped"
+    if not node or "execution_time" not in event["data"]:
+        return None
+    return _NAMES.get(str(node.get("node_status")))
+
+
+def _select(prepared: TenantProject, request: BuildRequest) -> Selection:
+    selection = resolve_selection(
+        prepared.manifest,
+        prepared.translator,
+        prepared.project,
+        select=request.select,
+        exclude=request.exclude,
+    )
+    if not selection.assets and not selection.checks:
+        asked = " ".join(
+            f"--{name} '{value}'"
+            for name, value in (("select", request.select), ("exclude", request.exclude))
+            if value
+        )
+        name = prepared.settings.tenant.name
+        raise ApolloError(
+            f"{asked} matches nothing that tenant {name} builds. "
+            f"`apollo dbt {name} -- ls` lists what there is."
+        )
+    return selection
+
+
+def _run_config(prepared: TenantProject, request: BuildRequest) -> dict[str, Any]:
+    config = {
+        **({"full_refresh": True} if request.full_refresh else {}),
+        **({"select": request.select} if request.select else {}),
+        **({"exclude": request.exclude} if request.exclude else {}),
+    }
+    return {"ops": {prepared.op_name: {"config": config}}} if config else {}
+
+
+def _origin(job_name: str) -> RemoteJobOrigin:
+    """Where the UI finds the job, so that the run can be executed again from there."""
+    location = location_origin_from_module_name(
+        "dagster_apollo.definitions", None, str(CHECKOUT), CODE_LOCATION
+    )
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job_name)
