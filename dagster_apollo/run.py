@@ -165,7 +165,7 @@ def outcome_of(instance: DagsterInstance, prepared: TenantProject, run_id: str) 
 
 
 def read_results(target_path: Path) -> tuple[NodeResult, ...]:
-    """dbt's results of a run; none where it ended before it wrote them."""
+    """Dbt's results of a run; none where it ended before it wrote them."""
     path = target_path / "run_results.json"
     if not path.exists():
         return ()
@@ -187,7 +187,8 @@ def event_state(event: DbtEvent) -> str | None:
         return "skipped"
     if not node or "execution_time" not in event["data"]:
         return None
-    return _NAMES.get(str(node.get("node_status")))
+    # a unit test's node_info has no status (dbt-core 1.10 and 1.11)
+    return _NAMES.get(str(node.get("node_status"))) or _NAMES.get(str(event["data"].get("status")))
 
 
 def _select(prepared: TenantProject, request: BuildRequest) -> Selection:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar, get_args
+from typing import Annotated, Final, Literal, TypeVar, cast, get_args
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -27,7 +27,13 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from dagster_apollo.errors import ConfigurationError, PrivateKeyError, Problem, TenantError
+from dagster_apollo.errors import (
+    ConfigurationError,
+    KeyFault,
+    PrivateKeyError,
+    Problem,
+    TenantError,
+)
 from dagster_apollo.paths import CHECKOUT, TenantPaths
 from dagster_apollo.private_key import PrivateKey, normalise
 from dagster_apollo.private_key import read as read_key
@@ -42,6 +48,10 @@ KEY_VARIABLES: Final = (
     "SNOWFLAKE_PRIVATE_KEY_PEM",
     "SNOWFLAKE_PRIVATE_KEY_B64",
     "SNOWFLAKE_PRIVATE_KEY_PATH",
+)
+_PASSPHRASE: Final = "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"  # noqa: S105
+_PASSPHRASE_FAULTS: Final = frozenset(
+    {KeyFault.PASSPHRASE_WRONG, KeyFault.PASSPHRASE_MISSING, KeyFault.PASSPHRASE_SUPERFLUOUS}
 )
 _COMMON_TO_TENANTS: Final = frozenset({"DBT_TARGET", "DBT_THREADS"})
 _PREFIXED = re.compile(r"^([A-Za-z0-9_]+?)__((?:SNOWFLAKE|DBT)_\w+)$")
@@ -143,8 +153,8 @@ class _Environment(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the mapping given as `variables=` and nothing else."""
-        assert isinstance(init_settings, InitSettingsSource)
-        return (_Variables(settings_cls, init_settings.init_kwargs["variables"]),)
+        variables = cast("InitSettingsSource", init_settings).init_kwargs["variables"]
+        return (_Variables(settings_cls, variables),)
 
 
 class ProcessEnvironment(_Environment):
@@ -205,6 +215,7 @@ class TenantSettings:
         schema: DBT_SCHEMA, or None where the models' own configs decide.
         snowflake: the connection; None on DuckDB.
         paths: where the tenant's derived files are.
+        key_is_encrypted: whether the private key came with a passphrase.
         own_variables: the tenant's own DBT_ENV_ variables, handed to its dbt as they are.
     """
 
@@ -215,6 +226,7 @@ class TenantSettings:
     schema: str | None
     snowflake: Snowflake | None
     paths: TenantPaths
+    key_is_encrypted: bool = False
     own_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -388,18 +400,18 @@ def _validate(
         if name in names and value.strip()
     }
     if not variables.get("DBT_TARGET", "local").strip() and "DBT_TARGET" in names:
-        problems.append(
-            Problem(f"{prefix}DBT_TARGET", "is set but empty", _MENDS["DBT_TARGET"])
-        )
+        problems.append(Problem(f"{prefix}DBT_TARGET", "is set but empty", _MENDS["DBT_TARGET"]))
     try:
-        return model(variables=values)
+        return model(variables=values)  # type: ignore[call-arg]
     except ValidationError as error:
         wrong = set()
         for item in error.errors(include_url=False, include_input=False, include_context=False):
             name = str(item["loc"][0])
             wrong.add(name)
             problems.append(Problem(prefix + name, _what(item["type"], item["msg"]), _MENDS[name]))
-        return model(variables={k: v for k, v in values.items() if k not in wrong})
+        return model(  # type: ignore[call-arg]
+            variables={k: v for k, v in values.items() if k not in wrong}
+        )
 
 
 def _what(error_type: str, message: str) -> str:
@@ -483,6 +495,7 @@ def _load_tenant(
             else _load_snowflake(values, prefix, require_key=require_keys, problems=problems)
         ),
         paths=TenantPaths(dagster_home, tenant.identifier, values.dbt_target),
+        key_is_encrypted=bool(values.snowflake_private_key_passphrase),
         own_variables={k: v for k, v in variables.items() if k.startswith(OWN_VARIABLE_PREFIX)},
     )
 
@@ -505,10 +518,10 @@ def _variables_of(
         for name, value in environ.items()
         if name.startswith(("SNOWFLAKE_", "DBT_")) and not _PREFIXED.match(name)
     }
-    for name in sorted(plain.keys() & prefixed.keys() - _COMMON_TO_TENANTS):
-        problems.append(
-            Problem(name, f"is set beside {prefix}{name}", "Keep one of the two, unset the other")
-        )
+    problems += [
+        Problem(name, f"is set beside {prefix}{name}", "Keep one of the two, unset the other")
+        for name in sorted((plain.keys() & prefixed.keys()) - _COMMON_TO_TENANTS)
+    ]
     return {**plain, **prefixed}, "" if plain or not prefixed else prefix
 
 
@@ -570,7 +583,10 @@ def _load_key(
         raw = read_key(source) if isinstance(source, Path) else source.get_secret_value()
         return normalise(raw, passphrase.get_secret_value() if passphrase else None)
     except PrivateKeyError as error:
-        problems.append(Problem(variable, error.what, error.mend))
+        at_fault = _PASSPHRASE if error.code in _PASSPHRASE_FAULTS else given[0]
+        # The key's module speaks of the plain names
+        mend = error.mend.replace("SNOWFLAKE_", f"{prefix}SNOWFLAKE_").removesuffix(".")
+        problems.append(Problem(prefix + at_fault, error.what, mend))
         return None
 
 
@@ -584,5 +600,7 @@ def _shared_credentials(
         if name.startswith(("SNOWFLAKE_", "DBT_ENV_SECRET_")) or name in _TENANTS_OWN:
             names = ", ".join(f"{item.tenant.variable_prefix}{name}" for item in loaded)
             yield Problem(
-                name, "is set for several tenants at once", f"Unset it; set what is needed of {names}"
+                name,
+                "is set for several tenants at once",
+                f"Unset it; set what is needed of {names}",
             )

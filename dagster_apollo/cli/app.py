@@ -29,7 +29,7 @@ TargetOption = Annotated[
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,  # noqa: FBT002
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
     if version:
         typer.echo(__version__)
@@ -43,9 +43,9 @@ def build(
     exclude: Annotated[str | None, typer.Option("--exclude", help="dbt's --exclude.")] = None,
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Rebuild incremental models and seeds.")
-    ] = False,  # noqa: FBT002
+    ] = False,
     target: TargetOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run dbt build as a Dagster run. Exit code 0: all passed, 1: a node failed, 2: bad setup."""
     from dagster_apollo.cli.build import build_tenants
@@ -70,7 +70,7 @@ def dev(
 @app.command()
 def prepare(
     tenants: TenantNames = None,
-    force: Annotated[bool, typer.Option("--force", help="Prepare from nothing.")] = False,  # noqa: FBT002
+    force: Annotated[bool, typer.Option("--force", help="Prepare from nothing.")] = False,
     target: TargetOption = None,
 ) -> None:
     """Install dbt packages and parse the projects, without touching the warehouse."""
@@ -82,9 +82,9 @@ def prepare(
 @app.command()
 def doctor(
     tenants: TenantNames = None,
-    connect: Annotated[bool, typer.Option("--connect", help="Log in to the warehouse.")] = False,  # noqa: FBT002
+    connect: Annotated[bool, typer.Option("--connect", help="Log in to the warehouse.")] = False,
     target: TargetOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
     """Check the configuration; each finding comes with its mend. Exit code 2 on an error."""
     from dagster_apollo.cli.doctor import run_doctor
@@ -108,7 +108,7 @@ def dbt(
 
 @tenant_app.command("list")
 def tenant_list(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the tenants as JSON.")] = False,  # noqa: FBT002
+    as_json: Annotated[bool, typer.Option("--json", help="Print the tenants as JSON.")] = False,
 ) -> None:
     """List the tenants."""
     from dagster_apollo.cli.tenant import list_tenants

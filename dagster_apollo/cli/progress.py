@@ -41,6 +41,7 @@ class BuildProgress:
         )
         self._task = self._bar.add_task(f"{tenant}: starting dbt", total=None)
         self._tenant = tenant
+        self._total: int | None = None
         self._live = Live(
             get_renderable=self._render, console=console, refresh_per_second=8, transient=True
         )
@@ -67,7 +68,8 @@ class BuildProgress:
         with self._lock:
             if name == "LogStartLine":
                 self._running[unique_id] = (str(node.get("node_name")), time.monotonic())
-                self._bar.update(self._task, total=data.get("total"), description=self._tenant)
+                self._total = data.get("total")
+                self._bar.update(self._task, total=self._total, description=self._tenant)
                 return
             state = event_state(event)
             if state is None or not unique_id or unique_id in self._finished:
@@ -83,7 +85,7 @@ class BuildProgress:
         if self._console.is_terminal and state not in {"warn", "error"}:
             return
         data, node = event["data"], event["data"]["node_info"]
-        position = f"{data.get('index', '?')}/{data.get('total', '?')}"
+        position = f"{data.get('index', '?')}/{self._total or '?'}"
         seconds = f"  {data['execution_time']:.2f} s" if data.get("execution_time") else ""
         self._console.print(
             Text(f"  {position:>9}  "),

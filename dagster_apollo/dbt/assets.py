@@ -19,7 +19,6 @@ from dagster_apollo.errors import ApolloError
 from dagster_apollo.settings import TenantSettings
 
 
-
 class BuildConfig(Config):
     """The run config of a tenant's builds."""
 
@@ -97,7 +96,7 @@ def tenant_assets(prepared: TenantProject) -> AssetsDefinition:
 def _selection(
     context: AssetExecutionContext, config: BuildConfig, prepared: TenantProject
 ) -> list[str]:
-    """dbt's selection arguments: what the run materializes, narrowed by its config."""
+    """Dbt's selection arguments: what the run materializes, narrowed by its config."""
     arguments, indirect = get_subset_selection_for_context(
         context=context,
         manifest=prepared.manifest,

@@ -8,15 +8,18 @@ parse's, and the tag names the Dagster run, so every run would parse the whole p
 
 import os
 import sys
+from typing import Any
 
 
 def _ignore_query_tag_in_partial_parse() -> None:
     from dbt.adapters.snowflake.connections import SnowflakeCredentials
 
-    keys = SnowflakeCredentials._connection_keys  # noqa: SLF001
-    SnowflakeCredentials._connection_keys = lambda self: tuple(  # type: ignore[method-assign]  # noqa: SLF001
-        key for key in keys(self) if key != "query_tag"
-    )
+    stock = SnowflakeCredentials._connection_keys
+
+    def without_query_tag(self: Any) -> tuple[str, ...]:  # noqa: ANN401
+        return tuple(key for key in stock(self) if key != "query_tag")
+
+    SnowflakeCredentials._connection_keys = without_query_tag
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """dbt's selection language, resolved against a manifest without starting dbt."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dagster import AssetCheckKey, AssetKey
 from dagster_dbt import DbtProject
 from dagster_dbt.asset_utils import get_asset_check_key_for_test
 from dagster_dbt.utils import select_unique_ids
+from dbt_common.events.event_manager_client import cleanup_event_logger
 
 from dagster_apollo.dbt.manifest import Manifest, asset_nodes
 from dagster_apollo.dbt.translator import TenantTranslator
@@ -48,6 +48,7 @@ def resolve_selection(
     Raises:
         ApolloError: the selection is not valid, or needs what only a running dbt has (`state:`).
     """
+    cleanup_event_logger()  # dbt would print a warning of a criterion that matches nothing
     try:
         unique_ids = select_unique_ids(
             select=select or "fqn:*",
@@ -56,7 +57,7 @@ def resolve_selection(
             project=project,
             manifest_json=manifest,
         )
-    except Exception as error:  # dbt's selector raises its own classes, of several packages
+    except Exception as error:  # noqa: BLE001  # dbt's own classes, of several packages
         raise ApolloError(
             f"The selection is not valid: {error}. See `dbt ls --help` for the syntax."
         ) from None
@@ -75,16 +76,8 @@ def resolve_selection(
 
 
 def selection_arguments(select: str | None, exclude: str | None) -> list[str]:
-    """dbt's arguments for a selection as a person typed it."""
+    """Dbt's arguments for a selection as a person typed it."""
     return [
         *(["--select", *select.split()] if select else []),
         *(["--exclude", *exclude.split()] if exclude else []),
     ]
-
-
-def explicit_arguments(fqns: Sequence[str]) -> list[str]:
-    """dbt's arguments for nodes listed one by one, each an argument of its own.
-
-    An argument may have 128 KiB and a command line 2 MiB, which is some 20,000 nodes.
-    """
-    return ["--select", *fqns] if fqns else []

@@ -30,7 +30,7 @@ class InstanceStorage(DagsterStorage[DagsterInstance], ConfigurableClass):
     def from_config_value(  # type: ignore[override]
         cls,
         inst_data: ConfigurableClassData | None,
-        config_value: Mapping[str, Any],  # noqa: ARG003
+        config_value: Mapping[str, Any],
     ) -> DagsterStorage[DagsterInstance]:
         """Open the storage that the environment names.
 
