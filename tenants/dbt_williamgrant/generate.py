@@ -2,9 +2,10 @@
 
     python generate.py                        the data committed under data/
     python generate.py --scale 20 --out DIR   twenty times the distributors, sales and casks
-    python generate.py --snowflake-sql        the statements that load data/ into schema RAW on Snowflake
+    python generate.py --snowflake-sql        the statements that load data/ into schema RAW
 
-Nothing here describes a real company, product or person. The same arguments give the same bytes on every machine.
+Nothing here describes a real company, product or person. The same arguments give the
+same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from synthetic.commerce import write_rates, write_reference, write_sales
+from synthetic.commerce import Sales, write_rates, write_reference
 from synthetic.supply import Supply
 from synthetic.tables import csv_sink, snowflake_sql
 from synthetic.world import Clock, distributors
@@ -26,7 +27,9 @@ DEFAULT_AS_OF = date(2026, 6, 30)
 EARLIEST_AS_OF = date(1990, 1, 31)
 
 
-def generate(out: Path, *, scale: int = 1, seed: int = DEFAULT_SEED, as_of: date = DEFAULT_AS_OF) -> None:
+def generate(
+    out: Path, *, scale: int = 1, seed: int = DEFAULT_SEED, as_of: date = DEFAULT_AS_OF
+) -> None:
     """Write one CSV file a raw table into `out`, for the world as it is known on `as_of`."""
     if scale < 1:
         raise ValueError(f"scale must be 1 or more, not {scale}")
@@ -36,23 +39,23 @@ def generate(out: Path, *, scale: int = 1, seed: int = DEFAULT_SEED, as_of: date
     with csv_sink(out) as sink:
         write_reference(sink)
         write_rates(sink, seed, clock)
-        shipped = write_sales(sink, seed, clock, distributors(seed, scale))
+        shipped = Sales(sink, seed, clock).write(distributors(seed, scale))
         Supply(sink, seed, clock).write(shipped)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(description="Write the williamgrant tenant's synthetic raw data as CSV files.")
-    parser.add_argument("--scale", type=int, default=1, help="multiple of the committed data (default 1)")
-    parser.add_argument("--out", type=Path, default=HERE / "data", help="folder to write to (default data/)")
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help=f"random seed (default {DEFAULT_SEED})")
+    parser = argparse.ArgumentParser(description="Write the synthetic raw data as CSV files.")
+    parser.add_argument("--scale", type=int, default=1, help="multiple of the committed data")
+    parser.add_argument("--out", type=Path, default=HERE / "data", help="folder (default data/)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="random seed")
     parser.add_argument(
         "--as-of",
         type=date.fromisoformat,
         default=DEFAULT_AS_OF,
         help=f"the day on which the data is seen, YYYY-MM-DD (default {DEFAULT_AS_OF})",
     )
-    parser.add_argument("--snowflake-sql", action="store_true", help="print load_raw.sql and write no data")
+    parser.add_argument("--snowflake-sql", action="store_true", help="only print load_raw.sql")
     args = parser.parse_args(argv)
     if args.snowflake_sql:
         sys.stdout.write(snowflake_sql())

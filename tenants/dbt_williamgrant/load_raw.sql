@@ -1,6 +1,6 @@
--- Schema RAW of the williamgrant tenant: synthetic data. Written by `python generate.py --snowflake-sql`.
-
--- Run in this folder, in the database that SNOWFLAKE_DATABASE names: `snow sql -f load_raw.sql`.
+-- Schema RAW of the williamgrant tenant: synthetic data.
+-- Written by `python generate.py --snowflake-sql`. Run it in this folder, in the database that
+-- SNOWFLAKE_DATABASE names: `snow sql --database NAME -f load_raw.sql`.
 
 create schema if not exists raw;
 

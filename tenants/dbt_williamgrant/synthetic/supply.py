@@ -1,7 +1,7 @@
-"""What had to be made for it: bottling ahead of shipments, casks old enough for each bottling, and casks in waiting.
+"""What had to be made for it: bottling ahead of shipments, casks old enough, and casks in waiting.
 
-Conservation holds throughout: a bottling holds no more alcohol than was drawn for it, a cask only ever loses alcohol,
-and a still made at least what went into its casks.
+Conservation holds throughout: a bottling holds no more alcohol than was drawn for it, a cask only
+ever loses alcohol, and a still made at least what went into its casks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from .world import BRAND_BY_ID, EXPRESSIONS, WAREHOUSES, Clock, Expression, load
 
 BATCH_BOTTLES = 4000  # what the bottling hall fills in one run
 BOTTLING_LOSS = 0.012
-_CASKS = (("HHD", 250.0, 0.019), ("BUT", 500.0, 0.017), ("BRL", 200.0, 0.022))  # code, litres, loss a year
+
+# Up to which roll of the dice a cask is of a kind: its code, litres, and loss a year.
+_KINDS = (
+    (0.55, "HHD", 250.0, 0.019),
+    (0.75, "BUT", 500.0, 0.017),
+    (1.00, "BRL", 200.0, 0.022),
+)
 
 
 @dataclass
@@ -60,11 +66,13 @@ class Supply:
         self._seed = seed
         self._clock = clock
         self._casks: list[Cask] = []
-        self._spirit: dict[tuple[str, date], float] = defaultdict(float)  # unaged spirit by still and month
+        self._spirit: dict[tuple[str, date], float] = defaultdict(
+            float
+        )  # unaged spirit by still and month
         self._runs = 0
 
     def write(self, shipped: Shipped) -> None:
-        """Everything, in the order in which it can be known: bottling, casks in waiting, then records of all casks."""
+        """Bottling, then casks in waiting, then the records of all casks."""
         for item in EXPRESSIONS:
             used = self._bottle(item, shipped)
             if item.cask_years is not None:
@@ -72,29 +80,32 @@ class Supply:
         self._write_casks()
 
     def _bottle(self, item: Expression, shipped: Shipped) -> int:
-        """Bottle before each quarter what it will ship; returns the casks emptied in the last four quarters."""
+        """Bottle ahead of each quarter what it ships; returns the last year's casks emptied."""
         stock, used_lately = 0, 0
         months = self._clock.months
         for first in range(0, len(months), 3):
-            need = math.ceil(1.04 * sum(shipped.get((item.expression_id, m), 0) for m in months[first : first + 3]))
+            quarter = months[first : first + 3]
+            going = sum(shipped.get((item.expression_id, month), 0) for month in quarter)
+            need = math.ceil(1.04 * going)
             while stock < need:
                 rng = stream(self._seed, "bottling", item.expression_id, first, stock)
                 day = months[first] - timedelta(days=25 + rng.randrange(20))
                 bottles, casks = self._run(item, min(BATCH_BOTTLES, need - stock), day)
                 stock += bottles
                 used_lately += casks if first >= len(months) - 12 else 0
-            stock -= sum(shipped.get((item.expression_id, m), 0) for m in months[first : first + 3])
+            stock -= going
         return used_lately
 
     def _run(self, item: Expression, wanted: int, day: date) -> tuple[int, int]:
-        """One bottling run of at least the bottles wanted: whole casks are emptied, so a little more comes out."""
+        """One run of at least the bottles wanted: whole casks are emptied, so more may come out."""
         self._runs += 1
         run_id = f"R{self._runs:05d}"
         if item.cask_years is None:
             drawn = round(wanted * item.bottle_lpa / (1 - BOTTLING_LOSS) + 0.01, 2)
             still = BRAND_BY_ID[item.brand_id].distillery
             self._spirit[still, (day - timedelta(days=20)).replace(day=1)] += drawn
-            self._sink("bottling_runs", (run_id, item.expression_id, day, wanted, drawn, loaded(day)))
+            row = (run_id, item.expression_id, day, wanted, drawn, loaded(day))
+            self._sink("bottling_runs", row)
             return wanted, 0
         needed, drawn, casks = wanted * item.bottle_lpa / (1 - BOTTLING_LOSS), 0.0, 0
         while drawn < needed:
@@ -105,15 +116,17 @@ class Supply:
             drawn = round(drawn + cask.lpa_on(day), 2)
             casks += 1
         bottles = math.floor(drawn * (1 - BOTTLING_LOSS) / item.bottle_lpa)
-        self._sink("bottling_runs", (run_id, item.expression_id, day, bottles, drawn, loaded(day)))
+        row = (run_id, item.expression_id, day, bottles, drawn, loaded(day))
+        self._sink("bottling_runs", row)
         return bottles, casks
 
     def _lay_down(self, item: Expression, years: int, used_lately: int) -> None:
-        """Casks in waiting: for each year still to come of age, about what a year's bottling empties, and growing."""
+        """Casks in waiting: for each year to come, about what a year's bottling empties."""
         growth = 1 + max(BRAND_BY_ID[item.brand_id].growth, 0.0)
         for back in range(years + 1):
             rng = stream(self._seed, "lay-down", item.expression_id, back)
-            count = math.ceil(used_lately * (0.85 + 0.4 * rng.random()) * growth ** ((years - back) / 4))
+            trend = math.pow(growth, (years - back) / 4)
+            count = math.ceil(used_lately * (0.85 + 0.4 * rng.random()) * trend)
             for _ in range(count):
                 days = back * 365 + rng.randrange(365)
                 self._fill(item, years, self._clock.as_of - timedelta(days=1 + days))
@@ -123,7 +136,7 @@ class Supply:
         serial = len(self._casks)
         rng = stream(self._seed, "cask", serial)
         pick = rng.random()
-        kind, litres, loss = _CASKS[0 if pick < 0.55 else 1 if pick < 0.75 else 2]
+        _, kind, litres, loss = next(row for row in _KINDS if pick < row[0])
         warehouse, _, style = WAREHOUSES[rng.randrange(len(WAREHOUSES))]
         cask = Cask(
             serial=serial,
@@ -140,32 +153,33 @@ class Supply:
         return cask
 
     def _write_casks(self) -> None:
-        """Records of all casks by date of filling, their gaugings, their emptying, and the stills they came from."""
+        """Casks by date of filling, their gaugings and emptying, and the stills they came from."""
         distilled: dict[tuple[str, date], float] = defaultdict(float)
         gauges = 0
-        for number, cask in enumerate(sorted(self._casks, key=lambda cask: (cask.filled, cask.serial)), start=1):
+        by_filling = sorted(self._casks, key=lambda cask: (cask.filled, cask.serial))
+        for number, cask in enumerate(by_filling, start=1):
             cask_id = f"C{number:06d}"
             still, month = BRAND_BY_ID[cask.brand_id].distillery, cask.filled.replace(day=1)
             distilled[still, month] += cask.fill_lpa
-            self._sink(
-                "casks",
-                (cask_id, _run_id(still, month), cask.cask_type, cask.warehouse, cask.brand_id, cask.target_age,
-                 cask.filled, cask.bulk, cask.abv, cask.fill_lpa, loaded(cask.filled)),
-            )  # fmt: skip
+            kind = (cask.cask_type, cask.warehouse, cask.brand_id, cask.target_age)
+            fill = (cask.filled, cask.bulk, cask.abv, cask.fill_lpa, loaded(cask.filled))
+            self._sink("casks", (cask_id, _run_id(still, month), *kind, *fill))
             gauges = self._write_gauges(cask, cask_id, gauges)
             if cask.run is not None and cask.emptied is not None:
                 day, left = cask.emptied, cask.lpa_on(cask.emptied)
-                self._sink("cask_draws", (f"W-{cask_id}", cask.run, cask_id, day, left, loaded(day)))
+                draw = (f"W-{cask_id}", cask.run, cask_id, day, left, loaded(day))
+                self._sink("cask_draws", draw)
         for key, lpa in self._spirit.items():
             distilled[key] += lpa
         for (still, month), lpa in sorted(distilled.items()):
             rng = stream(self._seed, "still", still, month)
             produced = round(lpa * (1.004 + 0.012 * rng.random()), 2)
             wash = round(produced / (0.078 + 0.01 * rng.random()), 2)
-            self._sink("distillation_runs", (_run_id(still, month), still, month, wash, produced, loaded(month)))
+            row = (_run_id(still, month), still, month, wash, produced, loaded(month))
+            self._sink("distillation_runs", row)
 
     def _write_gauges(self, cask: Cask, cask_id: str, written: int) -> int:
-        """Gaugings of one cask: the first after some three years, then every four to five, while there is spirit."""
+        """Gaugings of one cask: after some three years, then every four to five."""
         rng = stream(self._seed, "gauge", cask.serial)
         last = cask.emptied or self._clock.as_of
         day = cask.filled + timedelta(days=900 + rng.randrange(400))
@@ -174,8 +188,8 @@ class Supply:
             years = (day - cask.filled).days / 365.25
             abv = round(cask.abv - 0.22 * years, 2)
             written += 1
-            gauge = (f"G{written:06d}", cask_id, day, round(lpa / abv * 100, 2), abv, lpa, loaded(day, 2))
-            self._sink("cask_gauges", gauge)
+            found = (round(lpa / abv * 100, 2), abv, lpa)
+            self._sink("cask_gauges", (f"G{written:06d}", cask_id, day, *found, loaded(day, 2)))
             day += timedelta(days=1450 + rng.randrange(400))
         return written
 

@@ -1,4 +1,4 @@
-"""The raw tables: their columns and types, declared once, used for CSV headers and for Snowflake's DDL alike."""
+"""The raw tables: columns and types, declared once, for CSV headers and Snowflake's DDL alike."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ Row = Sequence[object]
 class Sink(Protocol):
     """Where generated rows go: a CSV file, or a list in a test."""
 
-    def __call__(self, table: str, row: Row) -> None: ...
+    def __call__(self, table: str, row: Row) -> None:
+        """Take one row of a table, its values in the order of COLUMNS."""
 
 
 COLUMNS: dict[str, dict[str, str]] = {
@@ -165,7 +166,7 @@ COLUMNS: dict[str, dict[str, str]] = {
 
 
 def _cell(value: object) -> str:
-    """A value as Snowflake and DuckDB both read it; None is the empty field, a float keeps two decimals."""
+    """A value as Snowflake and DuckDB both read it: None is empty, a float has two decimals."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -182,8 +183,8 @@ def csv_sink(folder: Path) -> Iterator[Sink]:
     with ExitStack() as files:
         writers: dict[str, Any] = {}
         for table, columns in COLUMNS.items():
-            handle = files.enter_context((folder / f"{table}.csv").open("w", newline="", encoding="utf-8"))
-            writers[table] = csv.writer(handle, lineterminator="\n")
+            file = (folder / f"{table}.csv").open("w", newline="", encoding="utf-8")
+            writers[table] = csv.writer(files.enter_context(file), lineterminator="\n")
             writers[table].writerow(columns)
 
         def write(table: str, row: Row) -> None:
@@ -194,13 +195,17 @@ def csv_sink(folder: Path) -> Iterator[Sink]:
         yield write
 
 
+_SNOWFLAKE_HEADER = """\
+-- Schema RAW of the williamgrant tenant: synthetic data.
+-- Written by `python generate.py --snowflake-sql`. Run it in this folder, in the database that
+-- SNOWFLAKE_DATABASE names: `snow sql --database NAME -f load_raw.sql`.
+
+create schema if not exists raw;"""
+
+
 def snowflake_sql() -> str:
-    """The statements that create schema RAW and load it from ./data, for SnowSQL or `snow sql`, run in the tenant."""
-    parts = [
-        "-- Schema RAW of the williamgrant tenant: synthetic data. Written by `python generate.py --snowflake-sql`.",
-        "-- Run in this folder, in the database that SNOWFLAKE_DATABASE names: `snow sql -f load_raw.sql`.",
-        "create schema if not exists raw;",
-    ]
+    """The statements that create schema RAW and load it from data/, run in the tenant's folder."""
+    parts = [_SNOWFLAKE_HEADER]
     for table, columns in COLUMNS.items():
         body = ",\n".join(f"    {name} {kind}" for name, kind in columns.items())
         parts.append(

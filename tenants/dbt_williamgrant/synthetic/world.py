@@ -1,6 +1,7 @@
-"""Who and what exists in the synthetic world: brands, expressions, markets, distributors, and the calendar.
+"""Who and what exists in the synthetic world: brands, markets, distributors, and the calendar.
 
-Every name is invented and meant to look it. Country and currency codes are real; prices, duties and rates are not.
+Every name is invented and meant to look it. Country and currency codes are real; prices, duties and
+rates are not.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import calendar
 import random
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import cached_property
 
 YEARS_OF_HISTORY = 3  # whole calendar years of sales before the year of the as-of date
 
@@ -21,14 +23,14 @@ class Brand:
     name: str
     category: str
     launched: int
-    core: bool
     distillery: str
     growth: float
+    core: bool = True
 
 
 @dataclass(frozen=True)
 class Expression:
-    """One bottle on the shelf. `cask_years` is how long its spirit matures: None means it never sees wood."""
+    """One bottle on the shelf; `cask_years` is how long its spirit matures, None if never."""
 
     expression_id: str
     brand_id: str
@@ -49,7 +51,7 @@ class Expression:
 
 @dataclass(frozen=True)
 class Market:
-    """A market with its size relative to the home market, growth a year, tax on alcohol and its price level."""
+    """A market: size relative to the home market, growth a year, duty on alcohol, price level."""
 
     code: str
     currency: str
@@ -64,8 +66,8 @@ class Market:
 class Distributor:
     """A partner in one market.
 
-    `discount` is what it gets off list price, `discipline` how punctual its supply is, `appetite` how much stock it holds
-    for each day it should, `momentum` what it grows a year beyond its market.
+    `discount` is what it gets off list price, `discipline` how punctual its supply is, `appetite`
+    how much stock it holds for each day it should, `momentum` its growth beyond its market's.
     """
 
     distributor_id: str
@@ -83,12 +85,12 @@ class Distributor:
 
 
 BRANDS = (
-    Brand("B01", "Glen Example", "SM", 1961, True, "GLX", 0.06),
-    Brand("B02", "Ben Placeholder", "SM", 1979, True, "GLX", 0.03),
-    Brand("B03", "Old Specimen", "BL", 1934, True, "LSP", -0.02),
-    Brand("B04", "Sample & Daughters", "GN", 2009, True, "PSH", 0.08),
-    Brand("B05", "Captain Fixture", "RM", 1998, False, "PSH", 0.01),
-    Brand("B06", "Mock Orchard", "LQ", 2016, False, "PSH", -0.05),
+    Brand("B01", "Glen Example", "SM", 1961, "GLX", 0.06),
+    Brand("B02", "Ben Placeholder", "SM", 1979, "GLX", 0.03),
+    Brand("B03", "Old Specimen", "BL", 1934, "LSP", -0.02),
+    Brand("B04", "Sample & Daughters", "GN", 2009, "PSH", 0.08),
+    Brand("B05", "Captain Fixture", "RM", 1998, "PSH", 0.01, core=False),
+    Brand("B06", "Mock Orchard", "LQ", 2016, "PSH", -0.05, core=False),
 )
 
 EXPRESSIONS = (
@@ -97,15 +99,21 @@ EXPRESSIONS = (
     Expression("E03", "B01", "Glen Example 18 Year Old", 18, 18, 43.0, 700, 69.0, 42, 1992),
     Expression("E04", "B01", "Glen Example 21 Year Old", 21, 21, 46.0, 700, 124.0, 16, 2004),
     Expression("E05", "B02", "Ben Placeholder 10 Year Old", 10, 10, 40.0, 700, 21.0, 120, 1980),
-    Expression("E06", "B02", "Ben Placeholder 14 Year Old Port Wood", 14, 14, 46.0, 700, 41.0, 48, 2001),
+    Expression(
+        "E06", "B02", "Ben Placeholder 14 Year Old Port Wood", 14, 14, 46.0, 700, 41.0, 48, 2001
+    ),
     Expression("E07", "B02", "Ben Placeholder Cask Strength", None, 8, 58.5, 700, 46.0, 24, 2012),
     Expression("E08", "B03", "Old Specimen Blended", None, 3, 40.0, 700, 10.5, 340, 1934),
     Expression("E09", "B03", "Old Specimen Blended Litre", None, 3, 40.0, 1000, 14.0, 130, 1971),
     Expression("E10", "B03", "Old Specimen 8 Year Old", 8, 8, 40.0, 700, 14.5, 110, 1999),
     Expression("E11", "B03", "Old Specimen 12 Year Old", 12, 12, 40.0, 700, 19.5, 60, 2006),
     Expression("E12", "B04", "Sample & Daughters Dry Gin", None, None, 41.4, 700, 16.0, 260, 2009),
-    Expression("E13", "B04", "Sample & Daughters Navy Strength", None, None, 57.0, 500, 21.0, 45, 2015),
-    Expression("E14", "B04", "Sample & Daughters Dry Gin Litre", None, None, 41.4, 1000, 21.5, 70, 2013),
+    Expression(
+        "E13", "B04", "Sample & Daughters Navy Strength", None, None, 57.0, 500, 21.0, 45, 2015
+    ),
+    Expression(
+        "E14", "B04", "Sample & Daughters Dry Gin Litre", None, None, 41.4, 1000, 21.5, 70, 2013
+    ),
     Expression("E15", "B05", "Captain Fixture White", None, None, 37.5, 700, 9.0, 95, 1998),
     Expression("E16", "B05", "Captain Fixture Aged 5 Years", 5, 5, 40.0, 700, 15.0, 70, 2007),
     Expression("E17", "B06", "Mock Orchard Original", None, None, 22.0, 500, 8.5, 60, 2016),
@@ -123,7 +131,7 @@ MARKETS = (
     Market("TW", "TWD", 1, 0.75, 0.05, 6.20, 1.30),
     Market("AU", "AUD", 1, 0.65, 0.03, 53.10, 1.10),
     Market("CA", "CAD", 1, 0.60, 0.02, 7.50, 1.12),
-    Market("GTR", "GBP", 1, 0.70, 0.07, 0.00, 1.05),  # global travel retail: duty-free by definition
+    Market("GTR", "GBP", 1, 0.70, 0.07, 0.00, 1.05),  # global travel retail: duty-free
 )
 
 GBP_PER_UNIT = {
@@ -149,21 +157,35 @@ WAREHOUSES = (
 BRAND_BY_ID = {brand.brand_id: brand for brand in BRANDS}
 EXPRESSION_BY_ID = {expression.expression_id: expression for expression in EXPRESSIONS}
 
-_TREES = ("Alder", "Birch", "Cedar", "Damson", "Elm", "Fir", "Gorse", "Hazel", "Ivy", "Juniper", "Larch", "Maple")
+_TREES = (
+    "Alder",
+    "Birch",
+    "Cedar",
+    "Damson",
+    "Elm",
+    "Fir",
+    "Gorse",
+    "Hazel",
+    "Ivy",
+    "Juniper",
+    "Larch",
+    "Maple",
+)
 _TIERS = ("strategic", "core", "emerging")
 
 
 @dataclass(frozen=True)
 class Clock:
-    """The months that are generated: from January, three years before the as-of date, to the last whole month."""
+    """The months generated: from January, three years before the as-of date, on."""
 
     as_of: date
 
-    @property
+    @cached_property
     def months(self) -> list[date]:
         """First days of all generated months, in order."""
         first_year = self.as_of.year - YEARS_OF_HISTORY
-        firsts = (date(year, month, 1) for year in range(first_year, self.as_of.year + 1) for month in range(1, 13))
+        years = range(first_year, self.as_of.year + 1)
+        firsts = (date(year, month, 1) for year in years for month in range(1, 13))
         return [first for first in firsts if month_end(first) <= self.as_of]
 
     @property
@@ -183,8 +205,8 @@ def loaded(day: date, days_later: int = 1) -> datetime:
 
 
 def stream(seed: int, *names: object) -> random.Random:
-    """An independent random stream by name, so that a change to one table leaves the others as they were."""
-    return random.Random(":".join(map(str, (seed, *names))))
+    """A random stream of its own by name, so that changing one table leaves the others alone."""
+    return random.Random(":".join(map(str, (seed, *names))))  # noqa: S311 data, not secrets
 
 
 def distributors(seed: int, scale: int) -> list[Distributor]:

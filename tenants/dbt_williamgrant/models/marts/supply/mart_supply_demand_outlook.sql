@@ -32,10 +32,7 @@ sold as (
 ),
 
 years_ahead as (
-    {% for ahead in range(var("outlook_years") + 1) %}
-    select {{ ahead }} as ahead
-    {%- if not loop.last %} union all{% endif %}
-    {% endfor %}
+    {{ apollo.whole_numbers_to(var("outlook_years"), "ahead") }}
 ),
 
 outlook as (
