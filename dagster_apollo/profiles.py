@@ -75,7 +75,7 @@ def _snowflake_output(settings: TenantSettings) -> dict[str, Any]:
         if connection and getattr(connection, name):
             output[name] = f"{{{{ env_var('SNOWFLAKE_{name.upper()}') | as_text }}}}"
     if connection and connection.port:
-        output["port"] = connection.port
+        output["port"] = "{{ env_var('SNOWFLAKE_PORT') | as_number }}"
     return {
         **output,
         "private_key": f"{{{{ env_var('{KEY_VARIABLE}') }}}}",
@@ -98,8 +98,8 @@ def dbt_variables(settings: TenantSettings, run_id: str | None = None) -> dict[s
     if connection is None:
         return {}
     variables = {
-        f"SNOWFLAKE_{name.upper()}": value
-        for name in ("account", "user", "role", "warehouse", "database", "host", "protocol")
+        f"SNOWFLAKE_{name.upper()}": str(value)
+        for name in ("account", "user", "role", "warehouse", "database", "host", "port", "protocol")
         if (value := getattr(connection, name))
     }
     variables[QUERY_TAG_VARIABLE] = query_tag(settings, run_id)
@@ -132,9 +132,9 @@ class ProfilesDirectory:
         Raises:
             ApolloError: the temporary directory cannot be written; nothing is left behind.
         """
-        _remove_abandoned()
         root = None
         try:
+            _remove_abandoned()
             root = Path(tempfile.mkdtemp(prefix=f"apollo-profiles-{os.getpid()}-"))  # mode 0700
             directory = cls(root)
             for settings in tenants:
@@ -143,8 +143,10 @@ class ProfilesDirectory:
         except OSError as error:
             if root:
                 shutil.rmtree(root, ignore_errors=True)
+            # gettempdir() itself raises where no candidate can be written: mostly, the disk is full
+            where = root.parent if root else tempfile.tempdir or "the temporary directory"
             raise ApolloError(
-                f"{PROFILES_FILE} cannot be written below {tempfile.gettempdir()}: "
+                f"{PROFILES_FILE} cannot be written below {where}: "
                 f"{os.strerror(error.errno or 0)}. Make room there, or set TMPDIR to a private "
                 "directory with room."
             ) from None
@@ -183,7 +185,7 @@ def _remove_abandoned() -> None:
         try:
             if match and entry.stat().st_uid == os.getuid() and not _is_alive(int(match[1])):
                 shutil.rmtree(entry, ignore_errors=True)
-        except OSError:  # it vanished: another process was faster
+        except (OSError, OverflowError):  # it vanished (another process was faster); no process id
             continue
 
 

@@ -11,7 +11,7 @@ credentials is a problem. Only DBT_TARGET and DBT_THREADS, which open nothing, m
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar, cast, get_args
@@ -59,6 +59,8 @@ OWN_VARIABLE_PREFIX: Final = "DBT_ENV_"
 """What the names of a tenant's own variables begin with; dbt's convention, secrets included."""
 _TENANTS_OWN: Final = frozenset({"DBT_SCHEMA", "DBT_PROFILE_NAME"})
 _ModelT = TypeVar("_ModelT", bound="_Environment")
+_NameOf = Callable[[str], str]
+"""From the plain name of a variable to the one that it has, or should have, in the environment."""
 _TARGETS_TEXT: Final = "one of local, dev, prod"
 
 _MENDS: Final[Mapping[str, str]] = {
@@ -183,7 +185,8 @@ class TenantEnvironment(_Environment):
     snowflake_protocol: Literal["https", "http"] | None = None
     snowflake_private_key_pem: SecretStr | None = None
     snowflake_private_key_b64: SecretStr | None = None
-    snowflake_private_key_path: Path | None = None
+    snowflake_private_key_path: Path | None = Field(default=None, repr=False)
+    """Not shown: people paste the key itself here."""
     snowflake_private_key_passphrase: SecretStr | None = None
 
 
@@ -270,28 +273,47 @@ def read_environment(target: str | None = None) -> dict[str, str]:
         target: `--target` of the command line, which wins over DBT_TARGET.
 
     Raises:
-        ConfigurationError: `.env` sets DBT_TARGET to prod, which only the real environment or
-            the command line may do.
+        ConfigurationError: `.env` cannot be read, or sets a tenant's DBT_TARGET to prod, which
+            only the real environment or the command line may do.
     """
     real = dict(os.environ)
-    dotenv_file = CHECKOUT / ".env"
-    if not dotenv_file.is_file():
+    if target == PRODUCTION or (target is None and any(_production_targets(real))):
         return real
-    values = {k: v for k, v in dotenv_values(dotenv_file, interpolate=False).items() if v}
-    if (values.get("DBT_TARGET") or "").strip() == PRODUCTION:
-        raise ConfigurationError(
-            (
-                Problem(
-                    "DBT_TARGET",
-                    "is set to the production target in .env, a file for laptops",
-                    "Remove the line from .env; set it in the service's environment, or pass "
-                    "--target for a single command",
-                ),
-            )
+    values = _read_dotenv(CHECKOUT / ".env")
+    problems = [
+        Problem(
+            name,
+            "is set to the production target in .env, a file for laptops",
+            "Remove the line from .env; set it in the service's environment, or pass "
+            "--target for a single command",
         )
-    if (target or real.get("DBT_TARGET", "").strip()) == PRODUCTION:
-        return real
+        for name in _production_targets(values)
+    ]
+    if problems:
+        raise ConfigurationError(problems)
     return {**values, **real}
+
+
+def _production_targets(variables: Mapping[str, str]) -> Iterator[str]:
+    """The variables, with and without a tenant's prefix, that choose production."""
+    for name, value in variables.items():
+        if (name == "DBT_TARGET" or name.endswith("__DBT_TARGET")) and value.strip() == PRODUCTION:
+            yield name
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    """The variables of a `.env` file that have a value; none where there is no file."""
+    if not path.is_file():
+        return {}
+    try:  # utf-8-sig: editors on Windows put a mark before the first name
+        values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = type(error).__name__  # the error itself holds the contents of the file
+    else:
+        return {name: value for name, value in values.items() if value}
+    raise ConfigurationError(
+        (Problem(str(path), f"cannot be read ({reason})", "Make it a readable UTF-8 file"),)
+    )
 
 
 def load(
@@ -317,7 +339,7 @@ def load(
     if target is not None and target not in TARGETS:
         problems.append(Problem("--target", "names no target", f"Give it {_TARGETS_TEXT}"))
         target = None
-    process = _validate(ProcessEnvironment, environ, "", problems)
+    process = _validate(ProcessEnvironment, environ, str, problems)
     tenants_dir = tenants_directory(process)
     found, served = _find_tenants(tenants_dir, process.apollo_tenants, problems)
     problems += _unknown_prefixes(environ, found)
@@ -354,7 +376,7 @@ def load_process(environ: Mapping[str, str] | None = None) -> ProcessEnvironment
     """
     problems: list[Problem] = []
     environ = read_environment() if environ is None else environ
-    process = _validate(ProcessEnvironment, environ, "", problems)
+    process = _validate(ProcessEnvironment, environ, str, problems)
     if problems:
         raise ConfigurationError(problems)
     return process
@@ -362,7 +384,8 @@ def load_process(environ: Mapping[str, str] | None = None) -> ProcessEnvironment
 
 def tenants_directory(process: ProcessEnvironment) -> Path:
     """The absolute path of the tenants' directory; a relative one counts from the checkout."""
-    return (CHECKOUT / process.apollo_tenants_dir).resolve()
+    # not Path.resolve(), which raises RuntimeError on a loop of links (Python 3.11)
+    return Path(os.path.realpath(CHECKOUT / process.apollo_tenants_dir))
 
 
 def normalise_postgres_uri(uri: str) -> str:
@@ -374,6 +397,8 @@ def normalise_postgres_uri(uri: str) -> str:
     Raises:
         ValueError: not the URI of a Postgres database.
     """
+    if not uri.isprintable():  # urlsplit would drop a line break, SQLAlchemy keeps it
+        raise ValueError("holds a line break or a control character")
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg2"}:
         raise ValueError("is not a postgresql:// URI")
@@ -390,7 +415,7 @@ def normalise_postgres_uri(uri: str) -> str:
 
 
 def _validate(
-    model: type[_ModelT], variables: Mapping[str, str], prefix: str, problems: list[Problem]
+    model: type[_ModelT], variables: Mapping[str, str], name_of: _NameOf, problems: list[Problem]
 ) -> _ModelT:
     """Build a model; what is wrong goes to `problems`, and its default stands in for it."""
     names = {name.upper() for name in model.model_fields}
@@ -400,7 +425,7 @@ def _validate(
         if name in names and value.strip()
     }
     if not variables.get("DBT_TARGET", "local").strip() and "DBT_TARGET" in names:
-        problems.append(Problem(f"{prefix}DBT_TARGET", "is set but empty", _MENDS["DBT_TARGET"]))
+        problems.append(Problem(name_of("DBT_TARGET"), "is set but empty", _MENDS["DBT_TARGET"]))
     try:
         return model(variables=values)  # type: ignore[call-arg]
     except ValidationError as error:
@@ -408,7 +433,7 @@ def _validate(
         for item in error.errors(include_url=False, include_input=False, include_context=False):
             name = str(item["loc"][0])
             wrong.add(name)
-            problems.append(Problem(prefix + name, _what(item["type"], item["msg"]), _MENDS[name]))
+            problems.append(Problem(name_of(name), _what(item["type"], item["msg"]), _MENDS[name]))
         return model(  # type: ignore[call-arg]
             variables={k: v for k, v in values.items() if k not in wrong}
         )
@@ -471,14 +496,14 @@ def _load_tenant(
     require_keys: bool,
     problems: list[Problem],
 ) -> TenantSettings:
-    variables, prefix = _variables_of(tenant, environ, several=several, problems=problems)
+    variables, name_of = _variables_of(tenant, environ, several=several, problems=problems)
     if target is not None:
         variables["DBT_TARGET"] = target
-    values = _validate(TenantEnvironment, variables, prefix, problems)
+    values = _validate(TenantEnvironment, variables, name_of, problems)
     if values.dbt_profile_name and tenant.profile_name not in {None, values.dbt_profile_name}:
         problems.append(
             Problem(
-                f"{prefix}DBT_PROFILE_NAME",
+                name_of("DBT_PROFILE_NAME"),
                 f"is not the profile that {tenant.project_dir / PROJECT_FILE} names",
                 _MENDS["DBT_PROFILE_NAME"],
             )
@@ -492,7 +517,7 @@ def _load_tenant(
         snowflake=(
             None
             if values.dbt_target == "local"
-            else _load_snowflake(values, prefix, require_key=require_keys, problems=problems)
+            else _load_snowflake(values, name_of, require_key=require_keys, problems=problems)
         ),
         paths=TenantPaths(dagster_home, tenant.identifier, values.dbt_target),
         key_is_encrypted=bool(values.snowflake_private_key_passphrase),
@@ -502,8 +527,8 @@ def _load_tenant(
 
 def _variables_of(
     tenant: Tenant, environ: Mapping[str, str], *, several: bool, problems: list[Problem]
-) -> tuple[dict[str, str], str]:
-    """The tenant's variables under their plain names, and the prefix to speak of them with."""
+) -> tuple[dict[str, str], _NameOf]:
+    """The tenant's variables under their plain names, and the names to speak of them with."""
     prefix = tenant.variable_prefix
     prefixed = {
         name.removeprefix(prefix): value
@@ -511,22 +536,28 @@ def _variables_of(
         if name.startswith(prefix) and _PREFIXED.match(name)
     }
     if several:
-        common = {name: environ[name] for name in _COMMON_TO_TENANTS if name in environ}
-        return {**common, **prefixed}, prefix
-    plain = {
-        name: value
-        for name, value in environ.items()
-        if name.startswith(("SNOWFLAKE_", "DBT_")) and not _PREFIXED.match(name)
-    }
+        plain = {name: environ[name] for name in _COMMON_TO_TENANTS if name in environ}
+        default = prefix
+    else:
+        plain = {
+            name: value
+            for name, value in environ.items()
+            if name.startswith(("SNOWFLAKE_", "DBT_")) and not _PREFIXED.match(name)
+        }
+        default = prefix if prefixed and not plain.keys() - _COMMON_TO_TENANTS else ""
     problems += [
         Problem(name, f"is set beside {prefix}{name}", "Keep one of the two, unset the other")
         for name in sorted((plain.keys() & prefixed.keys()) - _COMMON_TO_TENANTS)
     ]
-    return {**plain, **prefixed}, "" if plain or not prefixed else prefix
+
+    def name_of(name: str) -> str:
+        return (prefix if name in prefixed else "" if name in plain else default) + name
+
+    return {**plain, **prefixed}, name_of
 
 
 def _load_snowflake(
-    values: TenantEnvironment, prefix: str, *, require_key: bool, problems: list[Problem]
+    values: TenantEnvironment, name_of: _NameOf, *, require_key: bool, problems: list[Problem]
 ) -> Snowflake | None:
     connection = {
         name: getattr(values, f"snowflake_{name}")
@@ -535,15 +566,15 @@ def _load_snowflake(
     reported = {problem.variable for problem in problems}
     for name, value in connection.items():
         variable = f"SNOWFLAKE_{name.upper()}"
-        if value is None and prefix + variable not in reported:
+        if value is None and name_of(variable) not in reported:
             problems.append(
                 Problem(
-                    prefix + variable,
+                    name_of(variable),
                     f"is not set, and target {values.dbt_target} needs it",
                     _MENDS[variable],
                 )
             )
-    key = _load_key(values, prefix, required=require_key, problems=problems)
+    key = _load_key(values, name_of, required=require_key, problems=problems)
     if None in connection.values():
         return None
     return Snowflake(
@@ -556,23 +587,23 @@ def _load_snowflake(
 
 
 def _load_key(
-    values: TenantEnvironment, prefix: str, *, required: bool, problems: list[Problem]
+    values: TenantEnvironment, name_of: _NameOf, *, required: bool, problems: list[Problem]
 ) -> PrivateKey | None:
     given = [name for name in KEY_VARIABLES if getattr(values, name.lower()) is not None]
     if not given:
         if required:
-            others = ", ".join(prefix + name for name in KEY_VARIABLES[1:])
+            others = ", ".join(map(name_of, KEY_VARIABLES[1:]))
             problems.append(
                 Problem(
-                    prefix + KEY_VARIABLES[0],
+                    name_of(KEY_VARIABLES[0]),
                     f"is not set, and target {values.dbt_target} needs a private key",
                     f"Set it to the key of the service user (or set one of {others})",
                 )
             )
         return None
-    variable = prefix + given[0]
+    variable = name_of(given[0])
     if len(given) > 1:
-        others = ", ".join(prefix + name for name in given[1:])
+        others = ", ".join(map(name_of, given[1:]))
         problems.append(
             Problem(variable, f"is set beside {others}", "Keep exactly one, unset the others")
         )
@@ -585,8 +616,8 @@ def _load_key(
     except PrivateKeyError as error:
         at_fault = _PASSPHRASE if error.code in _PASSPHRASE_FAULTS else given[0]
         # The key's module speaks of the plain names
-        mend = error.mend.replace("SNOWFLAKE_", f"{prefix}SNOWFLAKE_").removesuffix(".")
-        problems.append(Problem(prefix + at_fault, error.what, mend))
+        mend = re.sub(r"SNOWFLAKE_\w+", lambda match: name_of(match[0]), error.mend)
+        problems.append(Problem(name_of(at_fault), error.what, mend.removesuffix(".")))
         return None
 
 
@@ -597,6 +628,8 @@ def _shared_credentials(
     if not any(item.target != "local" for item in loaded):
         return
     for name in sorted(environ):
+        if _PREFIXED.match(name):
+            continue
         if name.startswith(("SNOWFLAKE_", "DBT_ENV_SECRET_")) or name in _TENANTS_OWN:
             names = ", ".join(f"{item.tenant.variable_prefix}{name}" for item in loaded)
             yield Problem(

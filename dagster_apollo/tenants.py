@@ -20,12 +20,29 @@ from dagster_apollo.errors import TenantError
 PROJECT_FILE = "dbt_project.yml"
 CONFIG_FILE = "apollo.yml"
 _FOLDER_PREFIX = "dbt_"
-_CRON_FIELDS = 5
+_CRON_FIELDS = {
+    "minute": (0, 59, ""),
+    "hour": (0, 23, ""),
+    "day": (1, 31, "l"),
+    "month": (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+    "weekday": (0, 7, "sun mon tue wed thu fri sat"),
+}
+_CRON_ITEM = re.compile(r"(?:[*?]|(\w+)(?:-(\w+))?(?:#[1-5])?)(?:/[1-9]\d*)?", re.ASCII)
 
 
 def _cron(value: str) -> str:
-    if len(value.split()) != _CRON_FIELDS:
+    fields = value.split()
+    if len(fields) != len(_CRON_FIELDS):
         raise ValueError("a cron expression has five fields, e.g. '0 6 * * *'")
+    for field, (name, (low, high, words)) in zip(fields, _CRON_FIELDS.items(), strict=True):
+        for item in field.lower().split(","):
+            match = _CRON_ITEM.fullmatch(item)
+            if match is None or not all(
+                low <= int(end) <= high if end.isdigit() else end in words.split()
+                for end in match.groups()
+                if end is not None
+            ):
+                raise ValueError(f"its {name} is not valid, unlike e.g. '0 6 * * *'")
     return value
 
 
@@ -96,16 +113,19 @@ def find_tenants(tenants_dir: Path) -> tuple[Tenant, ...]:
         TenantError: the directory is missing or empty, a folder in it holds no valid dbt
             project or an invalid apollo.yml, or two folders give the same name.
     """
-    if not tenants_dir.is_dir():
-        raise TenantError(
-            f"The tenants' directory {tenants_dir} does not exist. "
-            "Create it, or set APOLLO_TENANTS_DIR to the directory that holds the dbt projects."
+    try:
+        folders = sorted(
+            entry
+            for entry in tenants_dir.iterdir()
+            if entry.is_dir() and not entry.name.startswith((".", "_"))
         )
-    folders = sorted(
-        entry
-        for entry in tenants_dir.iterdir()
-        if entry.is_dir() and not entry.name.startswith((".", "_"))
-    )
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        what = "does not exist" if missing else f"cannot be listed ({type(error).__name__})"
+        raise TenantError(
+            f"The tenants' directory {tenants_dir} {what}. "
+            "Create it, or set APOLLO_TENANTS_DIR to the directory that holds the dbt projects."
+        ) from None
     tenants = tuple(sorted(map(load_tenant, folders), key=lambda tenant: tenant.name))
     if not tenants:
         raise TenantError(
@@ -177,9 +197,9 @@ def _read_yaml_mapping(path: Path) -> dict[str, Any]:
         raise TenantError(
             f"{path} is not valid YAML{where}: {error.problem}. Correct the file."
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: a date such as 2024-13-01
         raise TenantError(
-            f"{path} cannot be read ({type(error).__name__}). Make it a readable UTF-8 file."
+            f"{path} cannot be read ({type(error).__name__}). Make it valid YAML in UTF-8."
         ) from None
     if content is None:
         content = {}

@@ -94,12 +94,15 @@ def _build(
     )
     outcomes: list[BuildOutcome] = []
     failures: list[BaseException] = []
+    done = threading.Event()  # an interrupted Thread.join() may take the thread for ended (3.11)
 
     def work() -> None:
         try:
             outcomes.append(execute_run(instance, prepared, job, run))
         except BaseException as error:  # noqa: BLE001
             failures.append(error)  # raised again below, on the main thread
+        finally:
+            done.set()
 
     # Dagster and dbt work on a thread, so that this one is free for Ctrl-C: a run that is stopped
     # is first marked as being canceled, then dbt is told, and Dagster records what follows from it.
@@ -107,9 +110,9 @@ def _build(
     log = settings.paths.runs / run.run_id / "console.log"
     with _output_to(log, console), progress, _signals_as_interrupts():
         worker.start()
-        while worker.is_alive():
+        while not done.is_set():
             try:
-                worker.join(0.2)
+                done.wait(0.2)
             except KeyboardInterrupt:
                 console.print("  stopping dbt; its running queries are canceled")
                 instance.report_run_canceling(run)
@@ -134,12 +137,15 @@ def _cancel(observer: RunObserver) -> None:
 
 @contextlib.contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
-    """Treat SIGTERM and SIGHUP (a closed terminal) as Ctrl-C."""
+    """Treat SIGTERM and SIGHUP (a closed terminal) as Ctrl-C.
+
+    SIGINT itself is set, too: a shell script's background job inherits it ignored.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield

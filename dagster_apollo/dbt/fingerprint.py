@@ -110,14 +110,17 @@ def project_files(project_dir: Path) -> Iterator[Path]:
                 yield path
         project = _read_mapping(directory / "dbt_project.yml")
         for key, default in _PATH_DEFAULTS.items():
-            for folder in project.get(key) or default:
+            folders = project.get(key) or default
+            # dbt refuses anything but a list; the letters of a text are no folders, least of all /
+            for folder in folders if isinstance(folders, list) else ():
                 yield from _walk(directory / str(folder))
         queue += (directory / local for local in _local_packages(directory))
 
 
 def _local_packages(directory: Path) -> Iterator[str]:
     for name in ("packages.yml", "dependencies.yml"):
-        for package in _read_mapping(directory / name).get("packages") or ():
+        packages = _read_mapping(directory / name).get("packages")
+        for package in packages if isinstance(packages, list) else ():
             if isinstance(package, dict) and isinstance(package.get("local"), str):
                 yield package["local"]
 
@@ -162,6 +165,6 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         content = yaml.load(path.read_bytes(), Loader=loader)  # noqa: S506
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):  # ValueError: a date such as 2024-13-01
         return {}
     return content if isinstance(content, dict) else {}

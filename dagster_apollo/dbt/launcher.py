@@ -14,12 +14,12 @@ from typing import Any
 def _ignore_query_tag_in_partial_parse() -> None:
     from dbt.adapters.snowflake.connections import SnowflakeCredentials
 
-    stock = SnowflakeCredentials._connection_keys
+    stock: Any = SnowflakeCredentials._connection_keys
 
     def without_query_tag(self: Any) -> tuple[str, ...]:  # noqa: ANN401
         return tuple(key for key in stock(self) if key != "query_tag")
 
-    SnowflakeCredentials._connection_keys = without_query_tag
+    setattr(SnowflakeCredentials, "_connection_keys", without_query_tag)  # noqa: B010
 
 
 if __name__ == "__main__":
