@@ -30,7 +30,8 @@ _DIRECTORY = re.compile(r"^apollo-profiles-(\d+)-")
 
 # A connection is retried after 0, 1, 4, 9 and 16 s on what Snowflake calls temporary (HTTP 5xx and
 # 429, internal errors). Not on a refused login or any other database error: they do not get better,
-# and repeated failures lock the user. A session stays open between a thread's statements
+# and repeated failures lock the user. connect_timeout would make each of the waits that long, so it
+# is left out. A session stays open between a thread's statements
 # (reuse_connections) but is not kept alive beyond that, or a hung dbt would hold it for ever.
 _CONNECTOR: Final[Mapping[str, Any]] = {
     "connect_retries": 5,

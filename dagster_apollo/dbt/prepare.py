@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ MANIFEST_FILE: Final = "manifest.json"
 PARTIAL_PARSE_FILE: Final = "partial_parse.msgpack"
 STATE_FILE: Final = "state.json"
 _RESULT_FILES: Final = (MANIFEST_FILE, PARTIAL_PARSE_FILE)
+
+_running: set["subprocess.Popen[bytes]"] = set()
 
 Step = Literal["deps", "parse"]
 Progress = Callable[[TenantSettings, Step | Literal["fresh", "done", "failed"]], None]
@@ -153,7 +156,13 @@ def prepare(
         return result
 
     with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2)) as pool:
-        outcomes = list(pool.map(one, tenants))
+        try:
+            outcomes = list(pool.map(one, tenants))
+        except BaseException:  # Ctrl-C: the threads end when their processes do
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(_running):
+                stop_dbt(process)
+            raise
     errors = [str(item) for item in outcomes if isinstance(item, ApolloError)]
     if errors:
         raise PrepareError("\n\n".join(errors))
@@ -238,10 +247,12 @@ def _run_dbt(
             "DBT_LOG_FORMAT": "json",
         },
     )
+    _running.add(process)
     try:
         output, _ = process.communicate()
     finally:
         stop_dbt(process)
+        _running.discard(process)
     if process.returncode != 0:
         raise PrepareError(
             f"dbt {arguments[0]} failed for tenant {settings.tenant.name} "
