@@ -775,7 +775,7 @@ def directories(tmp_path_factory) -> list[str]:
 
 
 @given(data=st.data())
-@hypothesis_settings(max_examples=250, deadline=None)
+@hypothesis_settings(max_examples=150, deadline=None)
 def test_any_environment_loads_or_is_refused_and_shows_no_secret(directories, data):
     environ = data.draw(st.sampled_from(directories).flatmap(contract))
     target = data.draw(st.sampled_from([None, None, "local", "dev", "prod", "qa"]))
@@ -790,7 +790,7 @@ def test_any_environment_loads_or_is_refused_and_shows_no_secret(directories, da
 
 @given(planted=PLANTED, variable=st.sampled_from([*KEYS, PASSPHRASE]))
 @example(planted=SECRET, variable=PASSPHRASE)
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=80, deadline=None)
 def test_a_whole_connection_with_an_unusable_key_shows_no_secret(
     directories, connection, encrypted_pem, planted, variable
 ):
