@@ -52,15 +52,7 @@ def snowflake_account(
     return os.environ
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    lost = [item.nodeid for item in items if len(_layers(item)) != 1]
-    if lost:
-        listed = "\n".join(f"  {nodeid}" for nodeid in lost)
-        raise pytest.UsageError(
-            f"Each test needs exactly one of the markers {', '.join(LAYERS)}; these do not "
-            f"have it (`pytestmark = pytest.mark.unit` marks a module):\n{listed}"
-        )
     missing = _missing(config.stash[_taken])
     if missing:
         skip = pytest.mark.skip(reason=f"no Snowflake account: {missing} is not set")
@@ -85,6 +77,14 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     if report.skipped:
         _fail_if_all_are_required(report)
+    items = [it for it in report.result or () if isinstance(it, pytest.Item)]
+    lost = [item.name for item in items if len(_layers(item)) != 1]
+    if lost:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"Each test needs exactly one of the markers {', '.join(LAYERS)}, such as "
+            f"`pytestmark = pytest.mark.unit` for a module; not so: {', '.join(lost)}"
+        )
     return report
 
 
