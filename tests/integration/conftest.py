@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import hashlib
 import http.client
+import io
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +37,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat
 from dagster import DagsterInstance
 
+from dagster_apollo.cli import main
 from dagster_apollo.instance.home import open_instance
 from dagster_apollo.paths import CHECKOUT
 
@@ -49,6 +52,19 @@ OpenHome = Callable[[Mapping[str, str]], contextlib.AbstractContextManager[Dagst
 _NOT_COPIED = shutil.ignore_patterns("target", "dbt_packages", "logs", "__pycache__", ".user.yml")
 _HOST = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "TZ")
 _TIMEOUT_SECONDS = 300
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Make these the whole environment of this process, for as long as it takes."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
@@ -128,16 +144,32 @@ def run_apollo() -> RunApollo:
 
 
 @pytest.fixture(scope="session")
+def call_apollo() -> RunApollo:
+    """As `run_apollo`, within this process: for commands that do not run anything in Dagster."""
+
+    def call(args: Sequence[str], env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+        out, err = io.StringIO(), io.StringIO()
+        with environment(env), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", env["TMPDIR"])
+            patch.setattr(sys, "argv", ["apollo", *args])
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                try:
+                    main()
+                except SystemExit as ended:
+                    code = ended.code
+        return subprocess.CompletedProcess(args, int(code or 0), out.getvalue(), err.getvalue())
+
+    return call
+
+
+@pytest.fixture(scope="session")
 def open_home() -> OpenHome:
     """Open the Dagster instance that processes with an environment wrote to."""
 
     @contextlib.contextmanager
     def open_it(env: Mapping[str, str]) -> Iterator[DagsterInstance]:
-        with pytest.MonkeyPatch.context() as patch:
-            for name in ("DAGSTER_HOME", "DAGSTER_PG_URI"):
-                patch.setenv(name, env[name]) if name in env else patch.delenv(name, raising=False)
-            with open_instance(Path(env["DAGSTER_HOME"])) as instance:
-                yield instance
+        with environment(env), open_instance(Path(env["DAGSTER_HOME"])) as instance:
+            yield instance
 
     return open_it
 
