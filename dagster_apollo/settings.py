@@ -305,8 +305,8 @@ def _read_dotenv(path: Path) -> dict[str, str]:
     """The variables of a `.env` file that have a value; none where there is no file."""
     if not path.is_file():
         return {}
-    try:  # utf-8-sig: editors on Windows put a mark before the first name
-        values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+    try:
+        values = dotenv_values(path, interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
         reason = type(error).__name__  # the error itself holds the contents of the file
     else:

@@ -169,6 +169,11 @@ def test_the_mend_of_an_unknown_tenant_lists_those_that_exist(base):
     assert "acme" in found["APOLLO_TENANTS"].mend
 
 
+def test_blanks_around_a_value_do_not_count(dev):
+    padded = {name: f" {value}\n" for name, value in dev.items()}
+    assert load({**padded, "DBT_SCHEMA": " s "}) == load({**dev, "DBT_SCHEMA": "s"})
+
+
 def test_everything_that_is_wrong_is_in_one_report(dev):
     wrong = {variable: value for variable, value, _ in INVALID}
     found = problems(
@@ -474,6 +479,11 @@ def test_plain_credentials_are_refused_though_only_one_of_several_uses_snowflake
 def test_several_tenants_on_duckdb_may_share_what_opens_nothing(two):
     acme, beta = load({**two, "DBT_TARGET": "local", "DBT_THREADS": "2"}).tenants
     assert (acme.threads, beta.threads) == (2, 2)
+
+
+def test_a_plain_variable_of_dbts_own_reaches_none_of_several_tenants(two):
+    for tenant in load({**two, "DBT_ENV_REGION": "eu", "ACME__DBT_ENV_X": "x"}).tenants:
+        assert tenant.own_variables == ({"DBT_ENV_X": "x"} if tenant.tenant.name == "acme" else {})
 
 
 def test_a_shared_variable_that_is_wrong_is_named_as_it_is_set(two):
