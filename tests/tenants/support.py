@@ -126,3 +126,11 @@ def read(folder: Path) -> dict[str, Rows]:
         with file.open(newline="", encoding="utf-8") as handle:
             tables[file.stem] = list(csv.DictReader(handle))
     return tables
+
+
+def write(file: Path, rows: Rows) -> None:
+    """One table, as the generator writes it."""
+    with file.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -27,7 +27,10 @@ from {{ ref("int_depletions_converted") }}
 {% if is_incremental() %}
 -- Distributors restate a month days after closing it: look back, and replace by unique_key.
 where loaded_at > (
-    select {{ dbt.dateadd("day", -var("late_arrival_days"), "max(loaded_at)") }}
+    -- An empty table has no last load: then everything is new.
+    select {{ dbt.dateadd(
+        "day", -var("late_arrival_days"), "coalesce(max(loaded_at), cast('1900-01-01' as timestamp))"
+    ) }}
     from {{ this }}
 )
 {% endif %}

@@ -28,7 +28,10 @@ from {{ ref("int_shipment_lines_converted") }}
 {% if is_incremental() %}
 -- Records that arrive late, or once more, carry a new loaded_at; unique_key replaces what they restate.
 where loaded_at > (
-    select {{ dbt.dateadd("day", -var("late_arrival_days"), "max(loaded_at)") }}
+    -- An empty table has no last load: then everything is new.
+    select {{ dbt.dateadd(
+        "day", -var("late_arrival_days"), "coalesce(max(loaded_at), cast('1900-01-01' as timestamp))"
+    ) }}
     from {{ this }}
 )
 {% endif %}
