@@ -34,6 +34,7 @@ from dagster_apollo.errors import (
     Problem,
     TenantError,
 )
+from dagster_apollo.key_forms import passes_for_path
 from dagster_apollo.paths import CHECKOUT, TenantPaths
 from dagster_apollo.private_key import PrivateKey, normalise
 from dagster_apollo.private_key import read as read_key
@@ -116,6 +117,13 @@ def _absolute(value: Path) -> Path:
     return value
 
 
+def _directory(value: Path) -> Path:
+    """Refuse a key that was pasted for a path: paths are shown when they lead nowhere."""
+    if not passes_for_path(os.fspath(value)):
+        raise ValueError("is not a path")
+    return value
+
+
 def _postgres(value: SecretStr) -> SecretStr:
     return SecretStr(normalise_postgres_uri(value.get_secret_value()))
 
@@ -164,7 +172,7 @@ class ProcessEnvironment(_Environment):
 
     dagster_home: Annotated[Path, AfterValidator(_absolute)] = CHECKOUT / ".dagster"
     dagster_pg_uri: Annotated[SecretStr, AfterValidator(_postgres)] | None = None
-    apollo_tenants_dir: Path = CHECKOUT / "tenants"
+    apollo_tenants_dir: Annotated[Path, AfterValidator(_directory)] = CHECKOUT / "tenants"
     apollo_tenants: _Line = ""
 
 
