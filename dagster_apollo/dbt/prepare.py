@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -192,8 +191,7 @@ def _build(
 ) -> Prepared:
     folder = settings.paths.prepared
     project_dir = settings.tenant.project_dir
-    with tempfile.TemporaryDirectory(prefix=".staging-", dir=folder.parent) as name:
-        staging = Path(name)
+    with _staging(folder) as staging:
         if not force and (folder / PARTIAL_PARSE_FILE).exists():
             shutil.copy(folder / PARTIAL_PARSE_FILE, staging)  # dbt parses only what changed
         if any((project_dir / file).exists() for file in ("packages.yml", "dependencies.yml")):
@@ -293,6 +291,18 @@ def _locked(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """An empty folder for dbt's results; what a killed process left in it is removed."""
+    staging = folder / ".staging"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _read_state(folder: Path) -> dict[str, Any]:

