@@ -146,7 +146,7 @@ class TenantDbtResource(DbtCliResource):
         Raises:
             ApolloError: the target directory cannot be written.
         """
-        run_id = context.run_id if context else None
+        run_id = context.run.run_id if context else None
         target_path = target_path or self._settings.paths.runs / (run_id or "adhoc")
         self._make_target_path(target_path)
         environment = dbt_environment(

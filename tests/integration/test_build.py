@@ -205,7 +205,7 @@ def test_a_selection_that_matches_nothing_is_an_error_before_anything_runs(
     result = run_apollo(["build", "--json", "--select", selection], env)
     assert result.returncode == 2
     assert result.stdout == ""
-    assert selection.split(":")[0] in result.stderr
+    assert selection.partition(":")[0] in result.stderr
     assert "Traceback" not in result.stderr
     with open_home(env) as instance:
         assert instance.get_runs_count() == runs
