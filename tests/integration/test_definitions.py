@@ -13,8 +13,8 @@ from dagster import (
     AssetSpec,
     DagsterEventType,
     DagsterInstance,
-    Definitions,
     DefaultScheduleStatus,
+    Definitions,
     LocalFileCodeReference,
 )
 from dagster._core.definitions.metadata.source_code import CodeReferencesMetadataSet
@@ -205,7 +205,7 @@ def test_no_secret_is_in_what_dagster_stores_of_a_job(
 
 def test_run_config_reaches_dbt(definitions: Definitions, env: dict[str, str]) -> None:
     job = definitions.resolve_job_def("small_build")
-    config = {"full_refresh": True, "vars": {"colour": "blue"}, "select": "+orders"}
+    config = {"full_refresh": True, "vars": {"colour": "blue"}, "select": "raw_orders"}
     with DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(
             run_config={"ops": {"small_dbt_build": {"config": config}}}, instance=instance
@@ -214,8 +214,7 @@ def test_run_config_reaches_dbt(definitions: Definitions, env: dict[str, str]) -
     run_results = json.loads((folder / "run_results.json").read_text())
     assert run_results["args"]["full_refresh"] is True
     assert run_results["args"]["vars"] == {"colour": "blue"}
-    models = [it for it in run_results["results"] if it["unique_id"].startswith("model.")]
-    assert [it["unique_id"] for it in models] == ["model.small.orders"]
+    assert [it["unique_id"] for it in run_results["results"]] == ["seed.small.raw_orders"]
 
 
 def test_a_selection_in_the_run_config_narrows_the_chosen_assets(
