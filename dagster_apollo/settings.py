@@ -272,6 +272,10 @@ class Settings:
         return tuple(item for item in self.tenants if item.tenant in chosen)
 
 
+_command_line: dict[str, str | None] = {}
+"""The `--target` that `load` was called with: it decides whether `.env` counts, later on, too."""
+
+
 def read_environment(target: str | None = None) -> dict[str, str]:
     """The variables that count: the process's own and, on a laptop, those of `.env`.
 
@@ -285,6 +289,7 @@ def read_environment(target: str | None = None) -> dict[str, str]:
             only the real environment or the command line may do.
     """
     real = dict(os.environ)
+    target = target or _command_line.get("target")
     if target == PRODUCTION or (target is None and any(_production_targets(real))):
         return real
     values = _read_dotenv(CHECKOUT / ".env")
@@ -342,6 +347,7 @@ def load(
         ConfigurationError: anything is missing or wrong; it lists all problems.
         TenantError: the tenants' directory or a tenant's files are invalid.
     """
+    _command_line["target"] = target
     environ = read_environment(target) if environ is None else environ
     problems: list[Problem] = []
     if target is not None and target not in TARGETS:
@@ -349,7 +355,15 @@ def load(
         target = None
     process = _validate(ProcessEnvironment, environ, str, problems)
     tenants_dir = tenants_directory(process)
-    found, served = _find_tenants(tenants_dir, process.apollo_tenants, problems)
+    try:
+        found, served = _find_tenants(tenants_dir, process.apollo_tenants, problems)
+    except TenantError as error:
+        # whose variables they are is not known, but those with plain names can be checked
+        _validate(TenantEnvironment, environ, str, problems)
+        if not problems:
+            raise
+        problems.append(Problem("APOLLO_TENANTS_DIR", "leads to an unusable tenant", str(error)))
+        raise ConfigurationError(problems) from None
     problems += _unknown_prefixes(environ, found)
     several = len(served) > 1
     loaded = [
@@ -464,13 +478,7 @@ def _find_tenants(
     tenants_dir: Path, names: str, problems: list[Problem]
 ) -> tuple[tuple[Tenant, ...], tuple[Tenant, ...]]:
     """The tenants that there are, and those of them that APOLLO_TENANTS chooses."""
-    try:
-        found = find_tenants(tenants_dir)
-    except TenantError as error:
-        if not problems:
-            raise
-        tenant_problem = Problem("APOLLO_TENANTS_DIR", "leads to an unusable tenant", str(error))
-        raise ConfigurationError((*problems, tenant_problem)) from None
+    found = find_tenants(tenants_dir)
     wanted = [name for part in names.split(",") if (name := part.strip())]
     unknown = [name for name in wanted if name not in {tenant.name for tenant in found}]
     if unknown:
@@ -632,13 +640,16 @@ def _load_key(
 def _shared_credentials(
     environ: Mapping[str, str], loaded: Sequence[TenantSettings]
 ) -> Iterator[Problem]:
-    """Plain variables that would lend one tenant's credentials to several."""
-    if not any(item.target != "local" for item in loaded):
-        return
+    """Plain variables that would lend what is one tenant's own, credentials above all, to several.
+
+    Where all are on DuckDB, no SNOWFLAKE_ variable is used, whosever it is.
+    """
+    on_snowflake = any(item.target != "local" for item in loaded)
+    own = [OWN_VARIABLE_PREFIX, *(["SNOWFLAKE_"] if on_snowflake else [])]
     for name in sorted(environ):
-        if _PREFIXED.match(name):
+        if _PREFIXED.match(name) or not environ[name].strip():
             continue
-        if name.startswith(("SNOWFLAKE_", "DBT_ENV_SECRET_")) or name in _TENANTS_OWN:
+        if name.startswith(tuple(own)) or name in _TENANTS_OWN:
             names = ", ".join(f"{item.tenant.variable_prefix}{name}" for item in loaded)
             yield Problem(
                 name,

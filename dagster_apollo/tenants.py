@@ -52,6 +52,17 @@ def _timezone(value: str) -> str:
     return value
 
 
+def is_owner(value: str) -> bool:
+    """Whether Dagster takes a text for an owner; it refuses all definitions for a wrong one."""
+    return bool(re.fullmatch(r"team:[\w\- ]+|[^@\s]+@[^@\s]+\.[^@\s]+", value, re.ASCII))
+
+
+def _owner(value: str) -> str:
+    if not is_owner(value):
+        raise ValueError("an owner is team:NAME or an e-mail address")
+    return value
+
+
 class TenantConfig(BaseModel):
     """The contents of apollo.yml; every key is optional."""
 
@@ -61,7 +72,7 @@ class TenantConfig(BaseModel):
     """When `<tenant>_build` is scheduled in production."""
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
     """The zone that cron is read in."""
-    owners: tuple[str, ...] = ()
+    owners: tuple[Annotated[str, AfterValidator(_owner)], ...] = ()
     """Owners (`team:NAME` or an e-mail address) of assets whose dbt group names none."""
     alert_route: str | None = None
     """Where alerts of this tenant go; a tag on its runs."""

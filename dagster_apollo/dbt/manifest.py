@@ -1,5 +1,6 @@
 """Reading a manifest, and what can be said of a project from its manifest alone."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,10 @@ def read_manifest(path: Path) -> Manifest:
         manifest = orjson.loads(path.read_bytes())
     except FileNotFoundError:
         raise PrepareError(f"There is no {path}. Run `apollo prepare`.") from None
+    except OSError as error:
+        raise PrepareError(
+            f"{path} cannot be read: {os.strerror(error.errno or 0)}. Make it a readable file."
+        ) from None
     except orjson.JSONDecodeError:
         raise PrepareError(
             f"{path} is damaged: not a whole JSON document. Run `apollo prepare --force`."
@@ -49,12 +54,15 @@ def read_manifest(path: Path) -> Manifest:
 
 def asset_nodes(manifest: Manifest) -> Iterator[Mapping[str, Any]]:
     """The nodes that dbt materialises: models (not ephemeral ones), seeds and snapshots."""
-    for node in manifest["nodes"].values():
-        if (
-            node["resource_type"] in ASSET_RESOURCE_TYPES
-            and node["config"].get("materialized") != "ephemeral"
-        ):
-            yield node
+    return (node for node in manifest["nodes"].values() if is_asset(node))
+
+
+def is_asset(node: Mapping[str, Any]) -> bool:
+    """Whether a node leaves something in the warehouse."""
+    return (
+        node["resource_type"] in ASSET_RESOURCE_TYPES
+        and node["config"].get("materialized") != "ephemeral"
+    )
 
 
 def unrouted_nodes(manifest: Manifest) -> list[SchemaFinding]:
@@ -89,7 +97,7 @@ def attach_tests_of_many_parents(manifest: Manifest) -> None:
             for parent in node["depends_on"]["nodes"]
             if parent in manifest["nodes"]
         ]
-        assets = [parent for parent in parents if parent["resource_type"] in ASSET_RESOURCE_TYPES]
+        assets = [parent for parent in parents if is_asset(parent)]
         if len(node["depends_on"]["nodes"]) < 2 or not assets:  # noqa: PLR2004
             continue
         meta = node["config"].setdefault("meta", {})

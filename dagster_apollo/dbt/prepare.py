@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import orjson
-
 from dagster_apollo.dbt.environment import dbt_environment
 from dagster_apollo.dbt.fingerprint import FileStamp, Fingerprint, fingerprint
 from dagster_apollo.dbt.manifest import SchemaFinding, read_manifest, unrouted_nodes
@@ -218,7 +216,8 @@ def _build(
             "unrouted": [vars(finding) for finding in unrouted],
             "files": before.files,
         }
-        (staging / STATE_FILE).write_bytes(orjson.dumps(state))
+        # not orjson: it refuses names of files that are not UTF-8
+        (staging / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
         _sync(staging / STATE_FILE)
         (staging / STATE_FILE).replace(folder / STATE_FILE)
     return Prepared(settings, False, tuple(unrouted))
@@ -307,8 +306,8 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 def _read_state(folder: Path) -> dict[str, Any]:
     try:
-        state = orjson.loads((folder / STATE_FILE).read_bytes())
-    except (FileNotFoundError, orjson.JSONDecodeError):
+        state = json.loads((folder / STATE_FILE).read_bytes())
+    except (FileNotFoundError, ValueError):
         return {}
     return state if isinstance(state, dict) and {"digest", "files", "sizes"} <= state.keys() else {}
 

@@ -9,12 +9,12 @@ from dagster import AssetKey, AssetSpec
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
 from dagster_apollo.settings import TenantSettings
+from dagster_apollo.tenants import is_owner
 
 _SETTINGS: Final = DagsterDbtTranslatorSettings(
     enable_code_references=True,
     enable_source_tests_as_checks=True,
 )
-_OWNER: Final = re.compile(r"^(team:[\w\- ]+|[^@\s]+@[^@\s]+\.[^@\s]+)$", re.ASCII)
 
 
 class TenantTranslator(DagsterDbtTranslator):
@@ -43,7 +43,7 @@ class TenantTranslator(DagsterDbtTranslator):
         What Dagster does not take for an owner is left out: it would refuse the whole project.
         """
         named = super().get_owners(dbt_resource_props) or self._tenant.config.owners
-        return [owner for owner in named if _OWNER.match(owner)] or None
+        return [owner for owner in named if is_owner(owner)] or None
 
     def get_code_version(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The checksum of the node's file, as dbt compares it for `state:modified`."""

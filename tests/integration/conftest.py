@@ -40,6 +40,7 @@ from dagster import DagsterInstance
 from dagster_apollo.cli import main
 from dagster_apollo.instance.home import open_instance
 from dagster_apollo.paths import CHECKOUT
+from dagster_apollo.settings import ProcessEnvironment, TenantEnvironment
 
 SMALL = CHECKOUT / "tests" / "projects" / "dbt_small"
 WILLIAMGRANT = CHECKOUT / "tenants" / "dbt_williamgrant"
@@ -51,6 +52,13 @@ OpenHome = Callable[[Mapping[str, str]], contextlib.AbstractContextManager[Dagst
 
 _NOT_COPIED = shutil.ignore_patterns("target", "dbt_packages", "logs", "__pycache__", ".user.yml")
 _HOST = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "TZ")
+_UNSET = {
+    **{
+        name.upper(): ""
+        for name in (*ProcessEnvironment.model_fields, *TenantEnvironment.model_fields)
+    },
+    "DBT_TARGET": "local",
+}
 _TIMEOUT_SECONDS = 300
 
 
@@ -105,7 +113,8 @@ def copy_tenants(tmp_path_factory: pytest.TempPathFactory) -> CopyTenants:
 def apollo_env(tmp_path_factory: pytest.TempPathFactory) -> MakeEnvironment:
     """Make the whole environment of a process: `apollo_env(tenants_dir, DBT_TARGET="dev")`.
 
-    DAGSTER_HOME, HOME and TMPDIR are new and lie side by side, below `Path(env["HOME"]).parent`.
+    Every variable of the contract is set, if only to nothing, so that a `.env` in the checkout
+    counts for nothing. DAGSTER_HOME, HOME and TMPDIR are new and lie side by side, below `Path(env["HOME"]).parent`.
     """
 
     def make(tenants_dir: Path, **variables: str) -> dict[str, str]:
@@ -115,6 +124,7 @@ def apollo_env(tmp_path_factory: pytest.TempPathFactory) -> MakeEnvironment:
             place.mkdir()
         return {
             **{name: os.environ[name] for name in _HOST if name in os.environ},
+            **_UNSET,
             **{name: str(place) for name, place in places.items()},
             "APOLLO_TENANTS_DIR": str(tenants_dir),
             "COLUMNS": "240",  # rich would wrap what a test looks for

@@ -160,6 +160,11 @@ def test_the_version_of_the_node_is_kept():
     assert attached(versioned, B, singular("model.shop.a", "seed.shop.b"))["version"] == 2
 
 
+def test_an_ephemeral_model_before_the_first_asset_is_passed_over():
+    ephemeral = node("model", "a", config={"materialized": "ephemeral"})
+    assert attached(ephemeral, B, singular("model.shop.a", "seed.shop.b"))["name"] == "b"
+
+
 def test_a_source_before_the_first_node_is_passed_over():
     test = singular("source.shop.raw.x", "model.shop.a")
     assert attached(A, test)["name"] == "a"

@@ -481,9 +481,47 @@ def test_several_tenants_on_duckdb_may_share_what_opens_nothing(two):
     assert (acme.threads, beta.threads) == (2, 2)
 
 
-def test_a_plain_variable_of_dbts_own_reaches_none_of_several_tenants(two):
-    for tenant in load({**two, "DBT_ENV_REGION": "eu", "ACME__DBT_ENV_X": "x"}).tenants:
+@pytest.mark.parametrize(
+    "name", ["DBT_ENV_REGION", "DBT_ENV_SECRET_TOKEN", "DBT_SCHEMA", "DBT_PROFILE_NAME"]
+)
+def test_what_is_one_tenants_own_is_refused_for_several_on_duckdb_too(two, name):
+    found = problems({**two, name: "shared"})
+    assert name in found
+    assert f"ACME__{name}" in found[name].mend
+
+
+def test_an_empty_shared_variable_is_none(two):
+    assert len(load({**two, "DBT_SCHEMA": "", "DBT_ENV_REGION": " "}).tenants) == 2
+
+
+def test_snowflake_variables_are_no_matter_where_all_tenants_are_on_duckdb(two, connection):
+    assert [tenant.snowflake for tenant in load({**two, **connection}).tenants] == [None, None]
+
+
+def test_a_prefixed_variable_of_dbts_own_reaches_its_tenant_alone(two):
+    for tenant in load({**two, "ACME__DBT_ENV_X": "x"}).tenants:
         assert tenant.own_variables == ({"DBT_ENV_X": "x"} if tenant.tenant.name == "acme" else {})
+
+
+def test_an_unusable_tenant_does_not_hide_what_else_is_wrong(base, make_tenants):
+    folder = make_tenants({"dbt_broken": {}}) / "dbt_broken"
+    (folder / "dbt_project.yml").write_text("- no mapping")
+    found = problems({**base, "DBT_TARGET": "qa", "DBT_THREADS": "0"})
+    assert found.keys() == {"DBT_TARGET", "DBT_THREADS", "APOLLO_TENANTS_DIR"}
+
+
+def test_the_target_of_the_command_line_decides_later_whether_dotenv_counts(
+    base, monkeypatch, tmp_path, connection
+):
+    (tmp_path / ".env").write_text("DAGSTER_PG_URI=postgresql://u:p@laptop/dagster\n")
+    monkeypatch.setattr(settings_module, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(settings_module, "_command_line", {})
+    for name, value in {**base, **connection}.items():
+        monkeypatch.setenv(name, value)
+    settings_module.load(target="prod")
+    assert settings_module.load_process().dagster_pg_uri is None
+    settings_module.load(target="dev")
+    assert settings_module.load_process().dagster_pg_uri is not None
 
 
 def test_a_shared_variable_that_is_wrong_is_named_as_it_is_set(two):

@@ -208,6 +208,7 @@ def test_an_unknown_key_is_an_error_that_lists_the_known_ones(make_tenants):
         ("timezone: ../etc/passwd", "timezone"),
         ("owners: team:data", "owners"),
         ("owners: [1]", r"owners\.0"),
+        ("owners: [nobody]", r"owners\.0"),
         ("alert_route: [a]", "alert_route"),
         ("pool_limit: 0", "pool_limit"),
         ("pool_limit: many", "pool_limit"),
