@@ -114,7 +114,8 @@ def apollo_env(tmp_path_factory: pytest.TempPathFactory) -> MakeEnvironment:
     """Make the whole environment of a process: `apollo_env(tenants_dir, DBT_TARGET="dev")`.
 
     Every variable of the contract is set, if only to nothing, so that a `.env` in the checkout
-    counts for nothing. DAGSTER_HOME, HOME and TMPDIR are new and lie side by side, below `Path(env["HOME"]).parent`.
+    counts for nothing. DAGSTER_HOME, HOME and TMPDIR are new and lie side by side, below
+    `Path(env["HOME"]).parent`.
     """
 
     def make(tenants_dir: Path, **variables: str) -> dict[str, str]:
