@@ -12,11 +12,11 @@ from typing import Final, Literal
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from dagster_apollo.contract import DEFAULT_PROFILE_NAME
 from dagster_apollo.dbt.manifest import read_manifest, unrouted_nodes
 from dagster_apollo.dbt.prepare import check_freshness, manifest_path
 from dagster_apollo.errors import ApolloError, ConfigurationError
 from dagster_apollo.settings import (
-    DEFAULT_PROFILE_NAME,
     Settings,
     Snowflake,
     TenantSettings,

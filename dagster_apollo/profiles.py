@@ -18,8 +18,9 @@ from typing import Any, Final
 
 import yaml
 
+from dagster_apollo.contract import DEFAULT_THREADS
 from dagster_apollo.errors import ApolloError
-from dagster_apollo.settings import DEFAULT_THREADS, TenantSettings
+from dagster_apollo.settings import TenantSettings
 
 PROFILES_FILE: Final = "profiles.yml"
 KEY_VARIABLE: Final = "DBT_ENV_SECRET_SNOWFLAKE_PRIVATE_KEY"

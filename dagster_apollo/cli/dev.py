@@ -1,6 +1,7 @@
 """`apollo dev`."""
 
 import os
+import signal
 import sys
 
 from rich.console import Console
@@ -29,6 +30,11 @@ def run_dev(*, host: str, port: int, target: str | None) -> None:
     ]
     os.chdir(CHECKOUT)  # pyproject.toml there names the code location
     environment = {**os.environ, "DAGSTER_HOME": str(home)}
-    if target is not None:
-        environment["DBT_TARGET"] = target
+    if target is not None:  # it wins over a tenant's own DBT_TARGET, too
+        prefixes = ["", *(item.tenant.variable_prefix for item in runtime.settings.tenants)]
+        own = {f"{prefix}DBT_TARGET" for prefix in prefixes} & environment.keys()
+        environment |= dict.fromkeys(own | {"DBT_TARGET"}, target)
+    # a shell script's background job inherits SIGINT ignored, and Dagster would then ignore SIGTERM
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     os.execve(sys.executable, [sys.executable, "-m", *arguments], environment)  # noqa: S606

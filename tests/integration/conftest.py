@@ -38,9 +38,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from dagster import DagsterInstance
 
 from dagster_apollo.cli import main
+from dagster_apollo.contract import ProcessEnvironment, TenantEnvironment
 from dagster_apollo.instance.home import open_instance
 from dagster_apollo.paths import CHECKOUT
-from dagster_apollo.settings import ProcessEnvironment, TenantEnvironment
 
 SMALL = CHECKOUT / "tests" / "projects" / "dbt_small"
 WILLIAMGRANT = CHECKOUT / "tenants" / "dbt_williamgrant"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dagster_apollo.contract import ProcessEnvironment, TenantEnvironment
 from dagster_apollo.paths import CHECKOUT
-from dagster_apollo.settings import ProcessEnvironment, TenantEnvironment
 
 pytestmark = pytest.mark.unit
 

@@ -12,18 +12,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import dagster_apollo.environment as environment_module
 import dagster_apollo.settings as settings_module
-from dagster_apollo.errors import ConfigurationError, Problem, TenantError
-from dagster_apollo.settings import (
+from dagster_apollo.contract import (
     ProcessEnvironment,
-    Settings,
     TenantEnvironment,
-    TenantSettings,
-    load,
-    load_process,
     normalise_postgres_uri,
-    read_environment,
 )
+from dagster_apollo.environment import read_environment
+from dagster_apollo.errors import ConfigurationError, Problem, TenantError
+from dagster_apollo.settings import Settings, TenantSettings, load, load_process
 
 pytestmark = pytest.mark.unit
 
@@ -514,8 +512,8 @@ def test_the_target_of_the_command_line_decides_later_whether_dotenv_counts(
     base, monkeypatch, tmp_path, connection
 ):
     (tmp_path / ".env").write_text("DAGSTER_PG_URI=postgresql://u:p@laptop/dagster\n")
-    monkeypatch.setattr(settings_module, "CHECKOUT", tmp_path)
-    monkeypatch.setattr(settings_module, "_command_line", {})
+    monkeypatch.setattr(environment_module, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(environment_module, "_command_line", {})
     for name, value in {**base, **connection}.items():
         monkeypatch.setenv(name, value)
     settings_module.load(target="prod")
@@ -589,7 +587,7 @@ def test_a_tenant_may_be_called_snowflake(base, make_tenants, connection):
 @pytest.fixture
 def dotenv(tmp_path, monkeypatch, clean_environ, base):
     """Write the `.env` of a checkout in which acme is the tenant."""
-    monkeypatch.setattr(settings_module, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(environment_module, "CHECKOUT", tmp_path)
     common = "".join(f"{name}={value}\n" for name, value in base.items())
 
     def write(text: str | bytes) -> None:
