@@ -1,6 +1,7 @@
 """A build of one tenant as a Dagster run that executes in this process."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +10,7 @@ import orjson
 from dagster import (
     AssetCheckKey,
     AssetKey,
+    DagsterEventType,
     DagsterInstance,
     DagsterRun,
     DagsterRunStatus,
@@ -27,6 +29,7 @@ from dagster_apollo.dbt.resource import DbtEvent
 from dagster_apollo.dbt.selection import Selection, resolve_selection
 from dagster_apollo.errors import ApolloError
 from dagster_apollo.paths import CHECKOUT
+from dagster_apollo.settings import TenantSettings
 
 CODE_LOCATION: Final = "apollo"
 """The code location's name in pyproject.toml, under which the UI lists the run."""
@@ -56,7 +59,18 @@ class BuildRequest:
     @property
     def is_partial(self) -> bool:
         """Whether there is a selection."""
-        return bool(self.select or self.exclude)
+        return self.select is not None or self.exclude is not None
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether a selection says nothing, such as an empty variable of a script."""
+        return any(text is not None and not text.strip() for text in (self.select, self.exclude))
+
+    @property
+    def text(self) -> str:
+        """The selection as it was asked for."""
+        asked = (("select", self.select), ("exclude", self.exclude))
+        return " ".join(f"--{name} '{value}'" for name, value in asked if value is not None)
 
 
 @dataclass(frozen=True)
@@ -86,7 +100,7 @@ class BuildOutcome:
     counts: Mapping[str, int]
     target_path: Path
     errors: tuple[str, ...] = field(default=())
-    """Error messages of dbt, or of Dagster where dbt did not get to say anything."""
+    """What failed where dbt has no results: dbt's own messages are in Dagster's."""
 
     @property
     def is_success(self) -> bool:
@@ -104,17 +118,13 @@ def create_run(
     definitions: Definitions,
     prepared: TenantProject,
     request: BuildRequest,
+    selection: Selection | None,
 ) -> tuple[JobDefinition, DagsterRun]:
-    """Record a new run of `<tenant>_build`, of the selected assets and checks only.
-
-    Raises:
-        ApolloError: the selection is not valid, or matches nothing.
-    """
+    """Record a new run of `<tenant>_build`, of the selected assets and checks only."""
     job = definitions.resolve_job_def(f"{prepared.settings.tenant.identifier}_build")
     assets: frozenset[AssetKey] | None = None
     checks: frozenset[AssetCheckKey] | None = None
-    if request.is_partial:
-        selection = _select(prepared, request)
+    if selection:
         assets, checks = selection.assets, selection.checks
         job = job.get_subset(asset_selection=assets, asset_check_selection=checks)
     run_config = _run_config(prepared, request)
@@ -161,22 +171,34 @@ def outcome_of(instance: DagsterInstance, prepared: TenantProject, run_id: str) 
     counts = dict.fromkeys(STATES, 0)
     for result in results:
         counts[result.state] += 1
-    return BuildOutcome(run_id, run.status, results, counts, target_path)
+    errors = () if results else tuple(_failures(instance, run_id))
+    return BuildOutcome(run_id, run.status, results, counts, target_path, errors)
+
+
+def _failures(instance: DagsterInstance, run_id: str) -> Iterator[str]:
+    """What failed in a run that dbt has no results of, from the event log."""
+    for entry in instance.all_logs(run_id, of_type=DagsterEventType.STEP_FAILURE):
+        error = entry.dagster_event.step_failure_data.error if entry.dagster_event else None
+        while error:
+            if not error.cause:
+                yield error.message.strip()
+            error = error.cause
 
 
 def read_results(target_path: Path) -> tuple[NodeResult, ...]:
     """Dbt's results of a run; none where it ended before it wrote them."""
-    path = target_path / "run_results.json"
-    if not path.exists():
+    try:
+        results = orjson.loads((target_path / "run_results.json").read_bytes())["results"]
+    except (OSError, orjson.JSONDecodeError):
         return ()
     return tuple(
         NodeResult(
             unique_id=result["unique_id"],
-            state=_NAMES[result["status"]],
+            state=_NAMES.get(result["status"], "error"),
             seconds=result["execution_time"],
             message=result["message"] or "",
         )
-        for result in orjson.loads(path.read_bytes())["results"]
+        for result in results
     )
 
 
@@ -191,26 +213,41 @@ def event_state(event: DbtEvent) -> str | None:
     return _NAMES.get(str(node.get("node_status"))) or _NAMES.get(str(event["data"].get("status")))
 
 
-def _select(prepared: TenantProject, request: BuildRequest) -> Selection:
-    selection = resolve_selection(
+def select(prepared: TenantProject, request: BuildRequest) -> Selection:
+    """What a request selects of a tenant.
+
+    Raises:
+        ApolloError: the selection is not valid.
+    """
+    return resolve_selection(
         prepared.manifest,
         prepared.translator,
         prepared.project,
         select=request.select,
         exclude=request.exclude,
     )
-    if not selection.assets and not selection.checks:
-        asked = " ".join(
-            f"--{name} '{value}'"
-            for name, value in (("select", request.select), ("exclude", request.exclude))
-            if value
-        )
-        name = prepared.settings.tenant.name
+
+
+def make_runs_folder(settings: TenantSettings) -> None:
+    """Make the folder of the runs' target directories, before there is a run that needs it.
+
+    Raises:
+        ApolloError: it cannot be made.
+    """
+    try:
+        settings.paths.runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
         raise ApolloError(
-            f"{asked} matches nothing that tenant {name} builds. "
-            f"`apollo dbt {name} -- ls` lists what there is."
-        )
-    return selection
+            f"{settings.paths.runs} cannot be made: {os.strerror(error.errno or 0)}. Make the "
+            "instance directory (DAGSTER_HOME) writable."
+        ) from None
+
+
+def mark_canceling(instance: DagsterInstance, run_id: str) -> None:
+    """Mark a run as being canceled, unless it has ended: that would not be undone."""
+    run = instance.get_run_by_id(run_id)
+    if run and not run.is_finished:
+        instance.report_run_canceling(run)
 
 
 def _run_config(prepared: TenantProject, request: BuildRequest) -> dict[str, Any]:

@@ -216,6 +216,8 @@ def _find_tenants(
     """The tenants that there are, and those of them that APOLLO_TENANTS chooses."""
     found = find_tenants(tenants_dir)
     wanted = [name for part in names.split(",") if (name := part.strip())]
+    if names and not wanted:
+        problems.append(Problem("APOLLO_TENANTS", "names no tenant", MENDS["APOLLO_TENANTS"]))
     unknown = [name for name in wanted if name not in {tenant.name for tenant in found}]
     if unknown:
         known = ", ".join(tenant.name for tenant in found)
@@ -301,6 +303,17 @@ def _variables_of(
         Problem(name, f"is set beside {prefix}{name}", "Keep one of the two, unset the other")
         for name in sorted((plain.keys() & prefixed.keys()) - _COMMON_TO_TENANTS)
     ]
+    credentials = ("SNOWFLAKE_", OWN_VARIABLE_PREFIX)
+    if any(name.startswith(credentials) for name in prefixed):
+        problems += [
+            Problem(
+                name,
+                f"is set beside variables with the prefix {prefix}",
+                f"Set {prefix}{name} instead, or unset it",
+            )
+            for name in sorted(plain.keys() - prefixed.keys())
+            if name.startswith(credentials) and plain[name].strip()
+        ]
 
     def name_of(name: str) -> str:
         return (prefix if name in prefixed else "" if name in plain else default) + name

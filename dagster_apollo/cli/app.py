@@ -1,6 +1,7 @@
 """The commands of `apollo`, and how they end."""
 
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they would print local variables, secrets among them
     rich_markup_mode=None,
 )
+_EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
 tenant_app = typer.Typer(help="The tenants: the dbt projects of this checkout.")
 app.add_typer(tenant_app, name="tenant")
 
@@ -39,8 +41,12 @@ def _root(
 @app.command()
 def build(
     tenants: TenantNames = None,
-    select: Annotated[str | None, typer.Option("--select", "-s", help="dbt's --select.")] = None,
-    exclude: Annotated[str | None, typer.Option("--exclude", help="dbt's --exclude.")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option("--select", "-s", help="dbt's --select; may be repeated.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="dbt's --exclude; may be repeated.")
+    ] = None,
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Rebuild incremental models and seeds.")
     ] = False,
@@ -51,7 +57,9 @@ def build(
     from dagster_apollo.cli.build import build_tenants
     from dagster_apollo.run import BuildRequest
 
-    request = BuildRequest(select, exclude, full_refresh)
+    request = BuildRequest(
+        " ".join(select) if select else None, " ".join(exclude) if exclude else None, full_refresh
+    )
     raise typer.Exit(build_tenants(tenants or [], request, target=target, as_json=as_json))
 
 
@@ -123,3 +131,6 @@ def main() -> None:
     except ApolloError as error:
         print(f"apollo: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()
+        sys.exit(_EXIT_DEFECT)  # 1 is for a node that failed

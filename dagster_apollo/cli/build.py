@@ -7,10 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Final
 
 from dagster import DagsterInstance
 from rich.console import Console
@@ -18,16 +17,27 @@ from rich.console import Console
 from dagster_apollo.cli.prepare import prepare_with_progress
 from dagster_apollo.cli.progress import BuildProgress
 from dagster_apollo.cli.summary import TenantBuild, print_summary, to_json
+from dagster_apollo.dbt.assets import TenantProject
 from dagster_apollo.dbt.code_location import load_project, tenant_code_location
-from dagster_apollo.dbt.resource import DbtEvent, RunObserver
+from dagster_apollo.dbt.resource import RunObserver
+from dagster_apollo.dbt.selection import Selection
+from dagster_apollo.errors import ApolloError
 from dagster_apollo.instance.home import open_instance
-from dagster_apollo.run import BuildOutcome, BuildRequest, create_run, execute_run
-from dagster_apollo.runtime import Runtime, start
-from dagster_apollo.settings import TenantSettings
+from dagster_apollo.run import (
+    BuildOutcome,
+    BuildRequest,
+    create_run,
+    execute_run,
+    make_runs_folder,
+    mark_canceling,
+    select,
+)
+from dagster_apollo.runtime import start
 
 EXIT_PASSED: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_CANCELED: Final = 130
+_LOOK_EVERY_SECONDS: Final = 0.2
 
 
 def build_tenants(
@@ -46,16 +56,20 @@ def build_tenants(
         ApolloError: bad configuration, a project that does not parse, or a selection that
             matches nothing.
     """
-    console = Console(stderr=as_json, highlight=False)
-    console.print("[bold]apollo[/]: reading the environment")
+    if request.is_blank:
+        raise ApolloError("--select or --exclude is empty. Give it a selection, or leave it out.")
+    console = Console(stderr=as_json, highlight=False, markup=False)
+    console.print("apollo: reading the environment")
     runtime = start(target=target)
     chosen = runtime.settings.of(names)
     developing = [settings for settings in chosen if not settings.is_production]
     prepare_with_progress(runtime, developing, console)
+    # all that can be wrong with any of them, before the first one runs
+    planned = _plan([load_project(runtime, settings) for settings in chosen], request, console)
     instance = open_instance(runtime.settings.dagster_home)
     builds: list[TenantBuild] = []
-    for settings in chosen:
-        builds.append(_build(runtime, settings, request, instance, console))
+    for prepared, selection in planned:
+        builds.append(_build(prepared, selection, request, instance, console))
         if builds[-1].outcome.is_cancelled:
             break
     print_summary(builds, console)
@@ -70,31 +84,53 @@ def _exit_code(outcomes: Sequence[BuildOutcome]) -> int:
     return EXIT_PASSED if all(outcome.is_success for outcome in outcomes) else EXIT_FAILED
 
 
+def _plan(
+    tenants: Sequence[TenantProject], request: BuildRequest, console: Console
+) -> list[tuple[TenantProject, Selection | None]]:
+    """The tenants that there is something to build of, with what is selected of them.
+
+    Raises:
+        ApolloError: the selection is not valid, or matches nothing of any tenant.
+    """
+    if not request.is_partial:
+        return [(prepared, None) for prepared in tenants]
+    selections = [(prepared, select(prepared, request)) for prepared in tenants]
+    planned: list[tuple[TenantProject, Selection | None]] = []
+    for prepared, selection in selections:
+        if selection.is_buildable:
+            planned.append((prepared, selection))
+        elif len(tenants) > 1:
+            name = prepared.settings.tenant.name
+            console.print(f"  {name}: {request.text} matches nothing", soft_wrap=True)
+    if not planned:
+        names = ", ".join(prepared.settings.tenant.name for prepared in tenants)
+        raise ApolloError(
+            f"{request.text} matches nothing that {names} builds. "
+            f"`apollo dbt {tenants[0].settings.tenant.name} -- ls` lists what there is."
+        )
+    return planned
+
+
 def _build(
-    runtime: Runtime,
-    settings: TenantSettings,
+    prepared: TenantProject,
+    selection: Selection | None,
     request: BuildRequest,
     instance: DagsterInstance,
     console: Console,
 ) -> TenantBuild:
     begun = time.monotonic()
-    errors: list[str] = []
+    settings = prepared.settings
     progress = BuildProgress(settings.tenant.name, console)
-
-    def on_event(event: DbtEvent) -> None:
-        if event["info"].get("level") == "error":
-            errors.append(str(event["info"]["msg"]))
-        progress.on_event(event)
-
-    observer = RunObserver(on_event)
-    prepared = load_project(runtime, settings)
-    job, run = create_run(instance, tenant_code_location(prepared, observer), prepared, request)
+    observer = RunObserver(progress.on_event)
+    definitions = tenant_code_location(prepared, observer)
+    make_runs_folder(settings)
+    job, run = create_run(instance, definitions, prepared, request, selection)
     console.print(
         f"  {settings.tenant.name}: run {run.run_id}, target {settings.target}", soft_wrap=True
     )
     outcomes: list[BuildOutcome] = []
     failures: list[BaseException] = []
-    done = threading.Event()  # an interrupted Thread.join() may take the thread for ended (3.11)
+    done = threading.Event()
 
     def work() -> None:
         try:
@@ -108,47 +144,34 @@ def _build(
     # is first marked as being canceled, then dbt is told, and Dagster records what follows from it.
     worker = threading.Thread(target=work, name=f"run-{run.run_id}")
     log = settings.paths.runs / run.run_id / "console.log"
-    with _output_to(log, console), progress, _signals_as_interrupts():
+    with _stop_signals() as stop, _output_to(log, console), progress:
         worker.start()
-        while not done.is_set():
-            try:
-                done.wait(0.2)
-            except KeyboardInterrupt:
+        while not done.wait(_LOOK_EVERY_SECONDS):
+            if stop.is_set() and not observer.is_cancelled:
                 console.print("  stopping dbt; its running queries are canceled")
-                instance.report_run_canceling(run)
-                _cancel(observer)
+                mark_canceling(instance, run.run_id)
+                observer.cancel()
     if failures:
         raise failures[0]
-    outcome = outcomes[0]
-    if errors and not outcome.results:
-        outcome = replace(outcome, errors=tuple(errors))
-    return TenantBuild(prepared, outcome, time.monotonic() - begun)
-
-
-def _cancel(observer: RunObserver) -> None:
-    """Stop dbt; a second Ctrl-C while it ends changes nothing."""
-    while True:
-        try:
-            observer.cancel()
-        except KeyboardInterrupt:
-            continue
-        return
+    return TenantBuild(prepared, outcomes[0], time.monotonic() - begun)
 
 
 @contextlib.contextmanager
-def _signals_as_interrupts() -> Iterator[None]:
-    """Treat SIGTERM and SIGHUP (a closed terminal) as Ctrl-C.
+def _stop_signals() -> Iterator[threading.Event]:
+    """Note Ctrl-C, SIGTERM and SIGHUP (a closed terminal), however often they come.
 
-    SIGINT itself is set, too: a shell script's background job inherits it ignored.
+    They raise nothing: an exception could leave the code that deals with the first of them.
+    SIGINT is set, too, because a shell script's background job inherits it ignored.
     """
+    stop = threading.Event()
 
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
+    def note(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    previous = {number: signal.signal(number, note) for number in numbers}
     try:
-        yield
+        yield stop
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -160,7 +183,7 @@ def _output_to(path: Path, console: Console) -> Iterator[None]:
 
     Dagster captures the run's output by descriptor and mirrors it to wherever that led before.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     saved = {number: os.dup(number) for number in (1, 2)}

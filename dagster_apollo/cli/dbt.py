@@ -26,7 +26,13 @@ def run_dbt(name: str, arguments: Sequence[str], *, target: str | None) -> int:
     process = subprocess.Popen(
         dbt_command(arguments),
         cwd=settings.tenant.project_dir,
-        env={**environment, "DBT_USE_COLORS": "true" if os.isatty(1) else "false"},
+        env={
+            **environment,
+            # the tenant's own folder stays as its authors wrote it
+            "DBT_TARGET_PATH": os.fspath(settings.paths.root / "dbt"),
+            "DBT_LOG_PATH": os.fspath(settings.paths.root / "dbt"),
+            "DBT_USE_COLORS": "true" if os.isatty(1) else "false",
+        },
     )
     while True:
         try:

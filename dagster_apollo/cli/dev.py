@@ -7,8 +7,7 @@ import sys
 from rich.console import Console
 
 from dagster_apollo.cli.prepare import prepare_with_progress
-from dagster_apollo.instance.home import ensure_home
-from dagster_apollo.paths import CHECKOUT
+from dagster_apollo.instance.home import WORKSPACE, ensure_home
 from dagster_apollo.runtime import start
 
 
@@ -26,9 +25,9 @@ def run_dev(*, host: str, port: int, target: str | None) -> None:
     runtime.profiles.remove()  # exec skips the clean-up at exit; the code server writes its own
     console.print(f"Dagster's UI: http://{host}:{port}   (Ctrl-C ends it)")
     arguments = [
-        *("dagster", "dev", "--host", host, "--port", str(port)),
+        *("dagster", "dev", "--host", host, "--port", str(port), "--workspace", str(WORKSPACE)),
     ]
-    os.chdir(CHECKOUT)  # pyproject.toml there names the code location
+    os.chdir(home)  # in the checkout Dagster would load .env itself, over the real environment
     environment = {**os.environ, "DAGSTER_HOME": str(home)}
     if target is not None:  # it wins over a tenant's own DBT_TARGET, too
         prefixes = ["", *(item.tenant.variable_prefix for item in runtime.settings.tenants)]

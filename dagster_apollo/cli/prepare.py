@@ -10,7 +10,11 @@ from dagster_apollo.dbt.prepare import Prepared, prepare
 from dagster_apollo.runtime import Runtime, start
 from dagster_apollo.settings import TenantSettings
 
-_STEPS = {"deps": "installing dbt packages", "parse": "parsing"}
+_STEPS = {
+    "waiting": "waiting for another process that prepares it",
+    "deps": "installing dbt packages",
+    "parse": "parsing",
+}
 
 
 def prepare_tenants(names: Sequence[str], *, force: bool, target: str | None) -> None:

@@ -83,7 +83,9 @@ def _print_slowest(build: TenantBuild, console: Console) -> None:
 
 def _print_failures(build: TenantBuild, console: Console) -> None:
     outcome = build.outcome
-    failures = [result for result in outcome.results if result.state in {"error", "warn"}]
+    failures = [
+        result for state in ("error", "warn") for result in outcome.results if result.state == state
+    ]
     nodes: Mapping[str, Mapping[str, str]] = {
         **build.prepared.manifest["nodes"],
         **build.prepared.manifest.get("unit_tests", {}),

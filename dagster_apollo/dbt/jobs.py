@@ -74,7 +74,11 @@ def run_tags(prepared: TenantProject) -> dict[str, str]:
 def _source_freshness_job(prepared: TenantProject) -> JobDefinition:
     name = f"{prepared.settings.tenant.identifier}_source_freshness"
 
-    @op(name=f"{name}_op", required_resource_keys={prepared.resource_key})
+    @op(
+        name=f"{name}_op",
+        required_resource_keys={prepared.resource_key},
+        pool=prepared.resource_key,
+    )
     def _check(context: OpExecutionContext) -> None:
         dbt: TenantDbtResource = getattr(context.resources, prepared.resource_key)
         invocation = dbt.cli(["source", "freshness"], context=context, raise_on_error=False)

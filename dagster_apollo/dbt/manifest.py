@@ -12,6 +12,9 @@ from dagster_apollo.errors import PrepareError
 
 ASSET_RESOURCE_TYPES: Final = frozenset({"model", "seed", "snapshot"})
 
+_NO_SCHEMAS: Final = ("", "main")
+"""What the profiles say where the models' configs decide: Snowflake's targets, and local."""
+
 Manifest = Mapping[str, Any]
 """manifest.json as dbt wrote it (schema v12: dbt-core 1.8 to 1.11)."""
 
@@ -70,14 +73,14 @@ def unrouted_nodes(manifest: Manifest) -> list[SchemaFinding]:
 
     The profile's schema is empty, so that a node has a schema only if its config names one and
     the project's generate_schema_name takes it as it is. dbt's own macro would make `_marts` of
-    `marts`: the target's empty schema, `_`, and the custom one.
+    `marts` (`main_marts` on DuckDB): the target's schema, `_`, and the custom one.
     """
     findings = []
     for node in asset_nodes(manifest):
         config = node["config"]
         named = config.get("schema") or config.get("target_schema")
         schema = node.get("schema") or ""
-        if not named or not schema or schema == f"_{named}":
+        if not named or not schema or schema in {f"{default}_{named}" for default in _NO_SCHEMAS}:
             findings.append(SchemaFinding(node["unique_id"], node["original_file_path"], schema))
     return findings
 

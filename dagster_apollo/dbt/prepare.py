@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,10 +32,13 @@ PARTIAL_PARSE_FILE: Final = "partial_parse.msgpack"
 STATE_FILE: Final = "state.json"
 _RESULT_FILES: Final = (MANIFEST_FILE, PARTIAL_PARSE_FILE)
 
-_running: set["subprocess.Popen[bytes]"] = set()
+_LOOK_EVERY_SECONDS: Final = 0.2
 
-Step = Literal["deps", "parse"]
-Progress = Callable[[TenantSettings, Step | Literal["fresh", "done", "failed"]], None]
+_running: set["subprocess.Popen[bytes]"] = set()
+_stopping = threading.Event()
+
+Step = Literal["waiting", "deps", "parse", "fresh", "done", "failed"]
+Progress = Callable[[TenantSettings, Step], None]
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ def prepare(
         try:
             outcomes = list(pool.map(one, tenants))
         except BaseException:  # Ctrl-C: the threads end when their processes do
+            _stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list(_running):
                 stop_dbt(process)
@@ -173,7 +178,7 @@ def _prepare_one(
     force: bool,  # noqa: FBT001
     progress: Progress,
 ) -> Prepared:
-    with _locked(settings.paths.prepared):
+    with _locked(settings, progress):
         # looked at again under the lock: another process may have just done it
         if not force and check_freshness(settings).is_fresh:
             state = _read_state(settings.paths.prepared)
@@ -234,6 +239,7 @@ def _run_dbt(
     Raises:
         PrepareError: it failed; dbt's own messages are in the text.
     """
+    _require_not_stopping()
     process = start_dbt(
         arguments,
         project_dir=settings.tenant.project_dir,
@@ -284,12 +290,28 @@ def _unrouted_message(settings: TenantSettings, findings: Sequence[SchemaFinding
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(settings: TenantSettings, progress: Progress) -> Iterator[None]:
     """Hold the folder's lock; the system releases it with the process, however that ends."""
+    folder = settings.paths.prepared
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                _require_not_stopping()
+                if not waiting:
+                    progress(settings, "waiting")
+                waiting = True
+                time.sleep(_LOOK_EVERY_SECONDS)
         yield
+
+
+def _require_not_stopping() -> None:
+    if _stopping.is_set():
+        raise PrepareError("The preparation was interrupted. Run `apollo prepare` again.")
 
 
 @contextlib.contextmanager
@@ -309,7 +331,10 @@ def _read_state(folder: Path) -> dict[str, Any]:
         state = json.loads((folder / STATE_FILE).read_bytes())
     except (FileNotFoundError, ValueError):
         return {}
-    return state if isinstance(state, dict) and {"digest", "files", "sizes"} <= state.keys() else {}
+    if not isinstance(state, dict) or "digest" not in state:
+        return {}
+    shapes = [state.get("files"), state.get("sizes")]
+    return state if all(isinstance(shape, dict) for shape in shapes) else {}
 
 
 def _findings(state: Sequence[Mapping[str, str]]) -> tuple[SchemaFinding, ...]:

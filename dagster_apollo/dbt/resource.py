@@ -5,6 +5,7 @@ an adapter of its own before every command. Here dbt gets the tenant's environme
 is started.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -194,7 +195,9 @@ class TenantDbtResource(DbtCliResource):
 
 def _prune(runs: Path) -> None:
     """Keep the target directories of the latest runs only."""
-    if runs.is_dir():
-        folders = sorted(runs.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for folder in folders[_KEPT_RUNS:]:
-            shutil.rmtree(folder, ignore_errors=True)
+    ages: list[tuple[float, Path]] = []
+    for folder in runs.iterdir() if runs.is_dir() else ():
+        with contextlib.suppress(OSError):  # another run prunes, too
+            ages.append((folder.stat().st_mtime, folder))
+    for _, folder in sorted(ages, reverse=True)[_KEPT_RUNS:]:
+        shutil.rmtree(folder, ignore_errors=True)

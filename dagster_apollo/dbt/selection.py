@@ -19,13 +19,18 @@ class Selection:
 
     Args:
         unique_ids: every matching dbt node, tests and unit tests included.
-        assets: the assets among them.
+        assets: the assets among them, and those that a unit test among them is of.
         checks: the asset checks among them.
     """
 
     unique_ids: frozenset[str]
     assets: frozenset[AssetKey]
     checks: frozenset[AssetCheckKey]
+
+    @property
+    def is_buildable(self) -> bool:
+        """Whether `dbt build` has anything to do."""
+        return bool(self.assets or self.checks)
 
 
 def resolve_selection(
@@ -61,10 +66,16 @@ def resolve_selection(
         raise ApolloError(
             f"The selection is not valid: {error}. See `dbt ls --help` for the syntax."
         ) from None
+    unit_tested = {
+        parent
+        for unique_id, test in manifest.get("unit_tests", {}).items()
+        if unique_id in unique_ids
+        for parent in test["depends_on"]["nodes"]
+    }
     assets = frozenset(
         translator.get_asset_spec(manifest, node["unique_id"], project).key
         for node in asset_nodes(manifest)
-        if node["unique_id"] in unique_ids
+        if node["unique_id"] in unique_ids | unit_tested
     )
     checks = frozenset(
         key

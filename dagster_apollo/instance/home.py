@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from dagster import DagsterInstance
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import SQLAlchemyError
 
 from dagster_apollo.errors import ApolloError
 
+WORKSPACE: Final = Path(__file__).with_name("workspace.yaml")
+"""Names the code location; for processes that do not start in the checkout."""
 _TEMPLATE: Final = Path(__file__).with_name("dagster.yaml")
 CONFIG_FILE: Final = "dagster.yaml"
 
@@ -40,4 +44,11 @@ def open_instance(home: Path) -> DagsterInstance:
     Raises:
         ApolloError: the directory cannot be written, or the storage cannot be reached.
     """
-    return DagsterInstance.from_config(os.fspath(ensure_home(home)))
+    try:
+        return DagsterInstance.from_config(os.fspath(ensure_home(home)))
+    except (SQLAlchemyError, DagsterPostgresException) as error:  # their texts may hold the URI
+        raise ApolloError(
+            f"The instance's storage cannot be reached ({type(error).__name__}). Check host, port, "
+            "user and password in DAGSTER_PG_URI, and that the server is up; without the variable "
+            "SQLite files are used."
+        ) from None

@@ -258,6 +258,115 @@ def test_full_refresh_reaches_dbt(
     assert arguments["full_refresh"] is True
 
 
+def test_a_unit_test_can_be_selected_alone(
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+) -> None:
+    result = run_apollo(["build", "--json", "--select", "test_type:unit"], env)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["small"]["total"] == 1
+
+
+def test_a_repeated_selection_is_a_union_and_an_empty_one_an_error(
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+) -> None:
+    union = ["--select", "orders", "--select", "raw_orders", "--exclude", "resource_type:test"]
+    result = run_apollo(["build", "--json", *union], env)
+    assert json.loads(result.stdout)["small"]["total"] == 2
+    assert run_apollo(["build", "--select", ""], env).returncode == 2
+
+
+def test_errors_are_shown_before_warnings(
+    env: dict[str, str],
+    first: dict[str, object],
+    run_apollo: RunApollo,
+    model: Callable[[str, str], None],
+) -> None:
+    folder = Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "tests")
+    warnings = [folder / f"a_warning_{number}.sql" for number in range(12)]
+    for path in warnings:
+        path.write_text("{{ config(severity='warn') }} select 1 from {{ ref('orders') }}")
+    model("wrong_column", "select no_such_column from {{ ref('customers') }}")
+    try:
+        result = run_apollo(["build", "--select", "a_warning_* wrong_column"], env)
+    finally:
+        for path in warnings:
+            path.unlink()
+    assert result.returncode == 1
+    assert "no_such_column" in result.stdout
+    assert "models/wrong_column.sql" in result.stdout
+
+
+def test_a_run_that_dbt_has_no_results_of_says_why(
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+) -> None:
+    project = Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "dbt_project.yml")
+    stock = project.read_text()
+    project.write_text(stock + 'on-run-start: "select no_such_thing_at_all"\n')
+    try:
+        result = run_apollo(["build"], env)
+    finally:
+        project.write_text(stock)
+    assert result.returncode == 1
+    assert "no_such_thing_at_all" in result.stdout
+
+
+def test_an_instance_that_cannot_be_reached_is_a_clear_error(
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+) -> None:
+    uri = "postgresql://apollo:s3cretvalue@127.0.0.1:1/dagster"
+    result = run_apollo(["build"], {**env, "DAGSTER_PG_URI": uri})
+    assert result.returncode == 2
+    assert "DAGSTER_PG_URI" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "s3cretvalue" not in result.stdout + result.stderr
+
+
+def test_a_run_folder_that_cannot_be_made_leaves_no_run_behind(
+    copy_tenants: CopyTenants,
+    apollo_env: MakeEnvironment,
+    run_apollo: RunApollo,
+    open_home: OpenHome,
+) -> None:
+    env = apollo_env(copy_tenants(dbt_small=SMALL))
+    assert run_apollo(["prepare"], env).returncode == 0
+    run_folder(env, "x").parent.touch()
+    result = run_apollo(["build"], env)
+    assert result.returncode == 2
+    assert "cannot be made" in result.stderr
+    with open_home(env) as instance:
+        assert instance.get_runs_count() == 0
+
+
+def test_a_tenant_without_a_match_does_not_keep_the_others_from_building(
+    copy_tenants: CopyTenants, apollo_env: MakeEnvironment, run_apollo: RunApollo
+) -> None:
+    env = apollo_env(copy_tenants(dbt_small=SMALL, acme=SMALL))
+    extra = Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "models", "extra.sql")
+    extra.write_text("select 1 as one")
+    result = run_apollo(["build", "--json", "--select", "extra"], env)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout).keys() == {"small"}
+    assert "acme: --select 'extra' matches nothing" in result.stderr
+
+
+def test_interrupts_in_quick_succession_are_one(
+    env: dict[str, str],
+    first: dict[str, object],
+    open_home: OpenHome,
+    model: Callable[[str, str], None],
+) -> None:
+    model("slow_twice", SLOW_MODEL)
+    process = start_build(env, "--select", "slow_twice")
+    wait_until(lambda: query_is_running(env, "slow_twice"))
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    assert process.wait(60) == 130
+    wait_until(lambda: not dbt_processes(env), 10)
+    with open_home(env) as instance:
+        assert instance.get_runs(limit=1)[0].status is DagsterRunStatus.CANCELED
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_dbt_and_records_the_run_as_canceled(
     env: dict[str, str],

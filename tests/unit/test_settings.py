@@ -344,10 +344,10 @@ def test_only_the_chosen_tenants_are_served(base, make_tenants):
     make_tenants({"beta": {}, "gamma": {}})
     names = [
         [item.tenant.name for item in load({**base, "APOLLO_TENANTS": chosen}).tenants]
-        for chosen in ("", ",", "gamma", " gamma ,acme,gamma")
+        for chosen in ("", "gamma", " gamma ,acme,gamma")
     ]
-    everyone = ["acme", "beta", "gamma"]
-    assert names == [everyone, everyone, ["gamma"], ["acme", "gamma"]]
+    assert names == [["acme", "beta", "gamma"], ["gamma"], ["acme", "gamma"]]
+    assert problems({**base, "APOLLO_TENANTS": ","}).keys() == {"APOLLO_TENANTS"}
 
 
 def test_the_settings_of_named_tenants_can_be_picked(base, make_tenants):
@@ -549,8 +549,13 @@ def test_one_tenant_may_use_its_prefix(base, connection):
 
 def test_one_tenant_with_a_plain_and_a_prefixed_variable_is_a_conflict(dev):
     found = problems({**dev, "ACME__SNOWFLAKE_ROLE": "OTHER"})
-    assert list(found) == ["SNOWFLAKE_ROLE"]
     assert "ACME__SNOWFLAKE_ROLE" in found["SNOWFLAKE_ROLE"].what
+
+
+def test_a_plain_key_does_not_stand_in_for_a_tenants_own(base, connection, pem):
+    acme = prefixed("ACME__", {name: connection[name] for name in CONNECTION})
+    found = problems({**base, **acme, "DBT_TARGET": "dev", **key(pem)})
+    assert "ACME__SNOWFLAKE_PRIVATE_KEY_PEM" in found["SNOWFLAKE_PRIVATE_KEY_PEM"].mend
 
 
 def test_the_prefixed_target_wins_over_the_plain_one(base):
@@ -567,7 +572,7 @@ def test_a_wrong_variable_is_named_with_the_prefix_that_it_has(base, connection,
         "ACME__DBT_TARGET"
     }
     mixed = {**base, "SNOWFLAKE_HOST": "h", "ACME__SNOWFLAKE_PORT": "x"}
-    assert problems(mixed).keys() == {"ACME__SNOWFLAKE_PORT"}
+    assert problems(mixed).keys() == {"ACME__SNOWFLAKE_PORT", "SNOWFLAKE_HOST"}
 
 
 def test_a_tenant_may_be_called_snowflake(base, make_tenants, connection):
