@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dagster import AssetCheckKey, AssetKey
+from dagster._utils.warnings import disable_dagster_warnings
 from dagster_dbt import DbtProject
 from dagster_dbt.asset_utils import get_asset_check_key_for_test
 from dagster_dbt.utils import select_unique_ids
@@ -19,7 +20,7 @@ class Selection:
 
     Args:
         unique_ids: every matching dbt node, tests and unit tests included.
-        assets: the assets among them, and those that a unit test among them is of.
+        assets: the assets among them.
         checks: the asset checks among them.
     """
 
@@ -29,7 +30,7 @@ class Selection:
 
     @property
     def is_buildable(self) -> bool:
-        """Whether `dbt build` has anything to do."""
+        """Whether `dbt build` has anything to do; it has not for a unit test without its model."""
         return bool(self.assets or self.checks)
 
 
@@ -66,17 +67,12 @@ def resolve_selection(
         raise ApolloError(
             f"The selection is not valid: {error}. See `dbt ls --help` for the syntax."
         ) from None
-    unit_tested = {
-        parent
-        for unique_id, test in manifest.get("unit_tests", {}).items()
-        if unique_id in unique_ids
-        for parent in test["depends_on"]["nodes"]
-    }
-    assets = frozenset(
-        translator.get_asset_spec(manifest, node["unique_id"], project).key
-        for node in asset_nodes(manifest)
-        if node["unique_id"] in unique_ids | unit_tested
-    )
+    with disable_dagster_warnings():  # of classes in beta
+        assets = frozenset(
+            translator.get_asset_spec(manifest, node["unique_id"], project).key
+            for node in asset_nodes(manifest)
+            if node["unique_id"] in unique_ids
+        )
     checks = frozenset(
         key
         for unique_id in unique_ids

@@ -192,7 +192,9 @@ def test_a_selection_builds_and_plans_no_more_than_dbt_would(
     assert len(planned) == 1
 
 
-@pytest.mark.parametrize("selection", ["nothing_like_it", "tag:none", "no_such_method:x"])
+@pytest.mark.parametrize(
+    "selection", ["nothing_like_it", "tag:none", "no_such_method:x", "test_type:unit"]
+)
 def test_a_selection_that_matches_nothing_is_an_error_before_anything_runs(
     env: dict[str, str],
     first: dict[str, object],
@@ -256,14 +258,6 @@ def test_full_refresh_reaches_dbt(
     run_id = json.loads(result.stdout)["small"]["run_id"]
     arguments = json.loads((run_folder(env, run_id) / "run_results.json").read_text())["args"]
     assert arguments["full_refresh"] is True
-
-
-def test_a_unit_test_can_be_selected_alone(
-    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
-) -> None:
-    result = run_apollo(["build", "--json", "--select", "test_type:unit"], env)
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["small"]["total"] == 1
 
 
 def test_a_repeated_selection_is_a_union_and_an_empty_one_an_error(
