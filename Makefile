@@ -56,7 +56,7 @@ lint: $(DEV) ## Check style, types, workflows and requirements
 	@if grep -nE '://|^-|index-url|find-links' requirements*.txt; then echo "Requirements name no index and no address."; exit 1; fi
 
 parse: $(RUN) ## Run dbt deps and dbt parse for every tenant (or TENANT=name), without a warehouse
-	@scripts/parse $(VENV) $(TENANT)
+	@scripts/parse $(VENV) $(if $(TENANT),'$(TENANT)')
 
 # One resolution for all: the runtime and the older dbt take what the newer one does not change.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \

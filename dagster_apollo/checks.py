@@ -72,7 +72,7 @@ def configuration_checks(error: ApolloError) -> list[Check]:
         home = load_process().dagster_home
     except ApolloError:
         return problems
-    return [*problems, *_writable_checks(home)]
+    return [*problems, *_version_checks(), *_writable_checks(home)]
 
 
 def process_checks(settings: Settings) -> list[Check]:
@@ -276,7 +276,7 @@ def _connect_duckdb(settings: TenantSettings) -> Check:
             "connection",
             "error",
             f"DuckDB cannot open {path}: {type(error).__name__}",
-            "End the process that has the file open; if there is none, remove the file and build.",
+            "End the process that has the file open; DuckDB's own message is in dbt.log of a build.",
         )
     return Check(name, "connection", "ok", f"DuckDB {duckdb.__version__}, {path}")
 
