@@ -276,7 +276,7 @@ def _connect_duckdb(settings: TenantSettings) -> Check:
             "connection",
             "error",
             f"DuckDB cannot open {path}: {type(error).__name__}",
-            "End the process that has the file open; DuckDB's own message is in dbt.log of a build.",
+            "End the process that has the file open; dbt.log of a build has DuckDB's message.",
         )
     return Check(name, "connection", "ok", f"DuckDB {duckdb.__version__}, {path}")
 
