@@ -7,7 +7,10 @@ from typing import Any
 
 from dagster import AssetExecutionContext, AssetsDefinition, Config
 from dagster_dbt import DbtProject, dbt_assets
-from dagster_dbt.asset_utils import get_subset_selection_for_context
+from dagster_dbt.asset_utils import (
+    get_dbt_test_names_for_check_keys,
+    get_subset_selection_for_context,
+)
 from pydantic import Field
 
 from dagster_apollo.dbt.manifest import Manifest
@@ -109,6 +112,15 @@ def _selection(
     if not (config.select or config.exclude):
         # one argument a node: a single argument may not be longer than 128 KiB
         names = arguments[1].split()
+        if indirect is None and names != ["fqn:*"]:
+            # dbt's eager default would add tests that also need nodes which are not built here
+            names += get_dbt_test_names_for_check_keys(
+                prepared.translator,
+                prepared.manifest,
+                context.assets_def,
+                context.selected_asset_check_keys,
+            )
+            indirect = "cautious"
         return ["--select", *names, *(["--indirect-selection", indirect] if indirect else [])]
     selected = resolve_selection(
         prepared.manifest,

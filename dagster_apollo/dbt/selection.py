@@ -73,12 +73,12 @@ def resolve_selection(
             for node in asset_nodes(manifest)
             if node["unique_id"] in unique_ids
         )
-    checks = frozenset(
-        key
-        for unique_id in unique_ids
-        if unique_id.startswith("test.")
-        and (key := get_asset_check_key_for_test(manifest, translator, unique_id, project))
-    )
+        checks = frozenset(
+            key
+            for unique_id in unique_ids
+            if unique_id.startswith("test.")
+            and (key := get_asset_check_key_for_test(manifest, translator, unique_id, project))
+        )
     return Selection(frozenset(unique_ids), assets, checks)
 
 

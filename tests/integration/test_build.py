@@ -179,6 +179,7 @@ def test_a_selection_builds_and_plans_no_more_than_dbt_would(
     )
     assert result.returncode == 0, result.stderr
     summary = json.loads(result.stdout)["small"]
+    assert "Warning" not in result.stderr
     assert summary["total"] == 4  # the model, two generic tests and the singular one
     with open_home(env) as instance:
         run = instance.get_run_by_id(summary["run_id"])
