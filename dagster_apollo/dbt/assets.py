@@ -100,6 +100,8 @@ def _selection(
     context: AssetExecutionContext, config: BuildConfig, prepared: TenantProject
 ) -> list[str]:
     """Dbt's selection arguments: what the run materializes, narrowed by its config."""
+    if config.select or config.exclude:
+        return _narrowed_selection(context, config, prepared)
     arguments, indirect = get_subset_selection_for_context(
         context=context,
         manifest=prepared.manifest,
@@ -109,19 +111,24 @@ def _selection(
         dagster_dbt_translator=prepared.translator,
         current_dbt_indirect_selection_env=None,
     )
-    if not (config.select or config.exclude):
-        # one argument a node: a single argument may not be longer than 128 KiB
-        names = arguments[1].split()
-        if indirect is None and names != ["fqn:*"]:
-            # dbt's eager default would add tests that also need nodes which are not built here
-            names += get_dbt_test_names_for_check_keys(
-                prepared.translator,
-                prepared.manifest,
-                context.assets_def,
-                context.selected_asset_check_keys,
-            )
-            indirect = "cautious"
-        return ["--select", *names, *(["--indirect-selection", indirect] if indirect else [])]
+    # one argument a node: a single argument may not be longer than 128 KiB
+    names = arguments[1].split()
+    if indirect is None and names != ["fqn:*"]:
+        # dbt's eager default would add tests that also need nodes which are not built here
+        names += get_dbt_test_names_for_check_keys(
+            prepared.translator,
+            prepared.manifest,
+            context.assets_def,
+            context.selected_asset_check_keys,
+        )
+        indirect = "cautious"
+    return ["--select", *names, *(["--indirect-selection", indirect] if indirect else [])]
+
+
+def _narrowed_selection(
+    context: AssetExecutionContext, config: BuildConfig, prepared: TenantProject
+) -> list[str]:
+    """What the run config selects, within the assets that the run materializes."""
     selected = resolve_selection(
         prepared.manifest,
         prepared.translator,

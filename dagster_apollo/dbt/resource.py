@@ -119,11 +119,6 @@ class TenantDbtResource(DbtCliResource):
         self._project = project
         self._observer = observer
 
-    @property
-    def settings(self) -> TenantSettings:
-        """The tenant that this resource runs dbt for."""
-        return self._settings
-
     def cli(
         self,
         args: Sequence[str],
