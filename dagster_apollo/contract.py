@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar, cast, get_args
+from typing import Annotated, ClassVar, Final, Literal, TypeVar, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
@@ -34,7 +34,7 @@ KEY_VARIABLES: Final = (
     "SNOWFLAKE_PRIVATE_KEY_B64",
     "SNOWFLAKE_PRIVATE_KEY_PATH",
 )
-_ModelT = TypeVar("_ModelT", bound="_Environment")
+_ModelT = TypeVar("_ModelT", bound="Environment")
 NameOf = Callable[[str], str]
 """From the plain name of a variable to the one that it has, or should have, in the environment."""
 TARGETS_TEXT: Final = "one of local, dev, prod"
@@ -57,6 +57,11 @@ MENDS: Final[Mapping[str, str]] = {
     "DAGSTER_PG_URI": "Set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or unset it",
     "APOLLO_TENANTS_DIR": "Set it to the directory that holds the dbt projects, or unset it",
     "APOLLO_TENANTS": "Set it to comma-separated names of tenants, or unset it",
+    "APOLLO_COMPUTE_LOGS_MAX_BYTES": "Set it to a number of bytes, 65536 or more, or unset it",
+    "APOLLO_COMPUTE_LOGS_S3_BUCKET": "Set it to the name of a bucket, or unset it",
+    "APOLLO_COMPUTE_LOGS_S3_PREFIX": "Set it to the first part of the keys, or unset it",
+    "APOLLO_COMPUTE_LOGS_S3_ENDPOINT_URL": "Set it to the URL of the S3 service, or unset it",
+    "APOLLO_COMPUTE_LOGS_S3_REGION": "Set it to the region of the bucket, or unset it",
 }
 
 
@@ -103,7 +108,8 @@ def _postgres(value: SecretStr) -> SecretStr:
     return SecretStr(normalise_postgres_uri(value.get_secret_value()))
 
 
-_Line = Annotated[str, AfterValidator(_one_line)]
+Line = Annotated[str, AfterValidator(_one_line)]
+"""A text on one line, which is not the placeholder of an example."""
 
 
 class _Variables(EnvSettingsSource):
@@ -117,8 +123,11 @@ class _Variables(EnvSettingsSource):
         return self._variables
 
 
-class _Environment(BaseSettings):
+class Environment(BaseSettings):
     """A model whose fields are the variables of the same names in capitals."""
+
+    mends: ClassVar[Mapping[str, str]] = MENDS
+    """What to do about a value that is not valid, by the variable's plain name."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -142,27 +151,38 @@ class _Environment(BaseSettings):
         return (_Variables(settings_cls, variables),)
 
 
-class ProcessEnvironment(_Environment):
+class ProcessEnvironment(Environment):
     """The variables of the process, the same for every tenant."""
 
     dagster_home: Annotated[Path, AfterValidator(_absolute)] = CHECKOUT / ".dagster"
     dagster_pg_uri: Annotated[SecretStr, AfterValidator(_postgres)] | None = None
     apollo_tenants_dir: Annotated[Path, AfterValidator(_directory)] = CHECKOUT / "tenants"
-    apollo_tenants: _Line = ""
+    apollo_tenants: Line = ""
 
 
-class TenantEnvironment(_Environment):
+class ComputeLogEnvironment(Environment):
+    """The variables that say how the production instance keeps what runs print."""
+
+    apollo_compute_logs_max_bytes: Annotated[int, Field(ge=65_536)] = 10 * 1024 * 1024
+    """Bytes kept of one log (the stdout or stderr of a run): its beginning and its end."""
+    apollo_compute_logs_s3_bucket: Line | None = None
+    apollo_compute_logs_s3_prefix: Line = "dagster"
+    apollo_compute_logs_s3_endpoint_url: Line | None = None
+    apollo_compute_logs_s3_region: Line | None = None
+
+
+class TenantEnvironment(Environment):
     """The variables of one tenant, after its prefix (if it has one) was taken off."""
 
     dbt_target: Target = "local"
-    dbt_profile_name: _Line | None = None
+    dbt_profile_name: Line | None = None
     dbt_threads: Annotated[int, Field(ge=1, le=256)] | None = None
     dbt_schema: Annotated[str, AfterValidator(_schema)] | None = None
-    snowflake_account: Annotated[_Line, AfterValidator(_account)] | None = None
-    snowflake_user: _Line | None = None
-    snowflake_role: _Line | None = None
-    snowflake_warehouse: _Line | None = None
-    snowflake_database: _Line | None = None
+    snowflake_account: Annotated[Line, AfterValidator(_account)] | None = None
+    snowflake_user: Line | None = None
+    snowflake_role: Line | None = None
+    snowflake_warehouse: Line | None = None
+    snowflake_database: Line | None = None
     snowflake_host: Annotated[str, AfterValidator(_host)] | None = None
     snowflake_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     snowflake_protocol: Literal["https", "http"] | None = None
@@ -192,7 +212,9 @@ def validate(
         for item in error.errors(include_url=False, include_input=False, include_context=False):
             name = str(item["loc"][0])
             wrong.add(name)
-            problems.append(Problem(name_of(name), _what(item["type"], item["msg"]), MENDS[name]))
+            problems.append(
+                Problem(name_of(name), _what(item["type"], item["msg"]), model.mends[name])
+            )
         return model(  # type: ignore[call-arg]
             variables={k: v for k, v in values.items() if k not in wrong}
         )

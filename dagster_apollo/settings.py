@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import SecretStr
 
@@ -25,6 +25,8 @@ from dagster_apollo.contract import (
     PRODUCTION,
     TARGETS,
     TARGETS_TEXT,
+    ComputeLogEnvironment,
+    Environment,
     NameOf,
     ProcessEnvironment,
     Target,
@@ -44,6 +46,7 @@ from dagster_apollo.private_key import PrivateKey, normalise
 from dagster_apollo.private_key import read as read_key
 from dagster_apollo.tenants import PROJECT_FILE, Tenant, find_tenants, select_tenants
 
+_ModelT = TypeVar("_ModelT", bound=Environment)
 _PASSPHRASE: Final = "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"  # noqa: S105
 _PASSPHRASE_FAULTS: Final = frozenset(
     {KeyFault.PASSPHRASE_WRONG, KeyFault.PASSPHRASE_MISSING, KeyFault.PASSPHRASE_SUPERFLUOUS}
@@ -196,12 +199,25 @@ def load_process(environ: Mapping[str, str] | None = None) -> ProcessEnvironment
     Raises:
         ConfigurationError: one of them is wrong.
     """
+    return _load(ProcessEnvironment, environ)
+
+
+def load_compute_logs(environ: Mapping[str, str] | None = None) -> ComputeLogEnvironment:
+    """Read and check only the variables of the compute logs.
+
+    Raises:
+        ConfigurationError: one of them is wrong.
+    """
+    return _load(ComputeLogEnvironment, environ)
+
+
+def _load(model: type[_ModelT], environ: Mapping[str, str] | None) -> _ModelT:
     problems: list[Problem] = []
     environ = read_environment() if environ is None else environ
-    process = validate(ProcessEnvironment, environ, str, problems)
+    values = validate(model, environ, str, problems)
     if problems:
         raise ConfigurationError(problems)
-    return process
+    return values
 
 
 def tenants_directory(process: ProcessEnvironment) -> Path:

