@@ -1,8 +1,10 @@
 """Which production processes run, and whether they belong together.
 
 Each process has a row of its own, with a heartbeat. Two things must be the same for all of them:
-DAGSTER_HOME, because paths below it travel from one process to another, and the release. Releases
-differ while a deploy is going on; when they differ for longer, one service was left behind.
+DAGSTER_HOME, because paths below it travel from one process to another, and the release. Both may
+differ from those of a process that a deploy is about to replace; when a difference lasts for longer
+than a deploy takes, one service was left behind. Processes that started within one deploy's time
+replace nothing of each other's, so their DAGSTER_HOME is compared at once.
 """
 
 import contextlib
@@ -77,9 +79,11 @@ def disagreements(
         deploy_seconds: how long releases may differ.
     """
     problems = []
-    others = _newest_live(own, records, now)
-    for other in others:
-        if other.dagster_home != own.dagster_home:
+    allowed = timedelta(seconds=deploy_seconds)
+    for other in _newest_live(own, records, now):
+        if other.dagster_home != own.dagster_home and (
+            now - other.started_at < allowed or _lasted(own, other, records, now) > allowed
+        ):
             problems.append(
                 Problem(
                     "DAGSTER_HOME",
@@ -87,15 +91,13 @@ def disagreements(
                     "Set it to one path for all services",
                 )
             )
-        if other.release == own.release:
-            continue
-        since = max(_release_began(own, records), _release_began(other, records))
-        if now - since > timedelta(seconds=deploy_seconds):
+        lasted = _lasted(own, other, records, now)
+        if other.release != own.release and lasted > allowed:
             problems.append(
                 Problem(
                     "APOLLO_RELEASE",
                     f"is {own.release} here and has been {other.release} at the {other.name} for "
-                    f"{int((now - since).total_seconds())} s, longer than a deploy takes",
+                    f"{int(lasted.total_seconds())} s, longer than a deploy takes",
                     f"Deploy one release to both: see why {other.name} or this service was left "
                     "behind (APOLLO_DEPLOY_SECONDS says how long a deploy may take)",
                 )
@@ -114,14 +116,21 @@ def _newest_live(
     return list(newest.values())
 
 
-def _release_began(record: ServiceRecord, records: Sequence[ServiceRecord]) -> datetime:
-    """Since when a service's instances have been of the release that it runs now."""
+def _lasted(
+    own: ServiceRecord, other: ServiceRecord, records: Sequence[ServiceRecord], now: datetime
+) -> timedelta:
+    """For how long two services have been as they are now."""
+    return now - max(_began(own, records), _began(other, records))
+
+
+def _began(record: ServiceRecord, records: Sequence[ServiceRecord]) -> datetime:
+    """Since when a service's instances have had the release and the home that it has now."""
     began = record.started_at
     earlier = [
         item for item in records if item.key == record.key and item.started_at <= record.started_at
     ]
     for item in sorted(earlier, key=lambda item: item.started_at, reverse=True):
-        if item.release != record.release:
+        if (item.release, item.dagster_home) != (record.release, record.dagster_home):
             break
         began = item.started_at
     return began
