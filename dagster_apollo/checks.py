@@ -82,7 +82,7 @@ def process_checks(settings: Settings) -> list[Check]:
         Check(None, "variables", "ok", "the environment meets the contract"),
         Check(None, "tenants", "ok", f"{names} ({settings.tenants_dir})"),
         *_version_checks(),
-        _storage_check(settings),
+        *_storage_checks(settings),
         *_writable_checks(settings.dagster_home),
     ]
 
@@ -214,35 +214,34 @@ def _routing_checks(settings: TenantSettings, manifest: Mapping[str, object]) ->
         yield Check(name, "schema routing", "error" if settings.snowflake else "warning", more)
 
 
-def _storage_check(settings: Settings) -> Check:
+def _storage_checks(settings: Settings) -> Iterator[Check]:
+    production = any(item.is_production for item in settings.tenants)
     if settings.dagster_pg_uri is None:
-        production = any(item.is_production for item in settings.tenants)
-        return Check(
+        yield Check(
             None,
             "instance storage",
             "warning" if production else "ok",
             f"SQLite files in {settings.dagster_home}",
             "Set DAGSTER_PG_URI: these files do not survive a redeploy." if production else "",
         )
-    import sqlalchemy
+        return
+    from sqlalchemy import text
 
-    engine = sqlalchemy.create_engine(
-        settings.dagster_pg_uri.get_secret_value(),
-        poolclass=sqlalchemy.NullPool,
-        connect_args={"connect_timeout": 10},
-    )
+    from dagster_apollo.instance.schema import SchemaError, connected, read_schema
+
     try:
-        with engine.connect() as connection:
-            version = connection.execute(sqlalchemy.text("show server_version")).scalar()
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        return Check(
-            None,
-            "instance storage",
-            "error",
-            f"Postgres cannot be reached ({type(error).__name__})",
-            "Check host, port, user and password in DAGSTER_PG_URI, and that the server is up.",
-        )
-    return Check(None, "instance storage", "ok", f"Postgres {version}")
+        with connected(settings.dagster_pg_uri) as connection:
+            version = connection.execute(text("show server_version")).scalar()
+            states = read_schema(connection) if production else ()
+    except SchemaError as error:
+        yield Check(None, "instance storage", "error", *str(error).split(". ", 1))
+        return
+    yield Check(None, "instance storage", "ok", f"Postgres {version}")
+    for state in states:
+        if state.state == "current":
+            yield Check(None, "instance schema", "ok", str(state))
+        else:
+            yield Check(None, "instance schema", "error", str(state), f"{state.mend}.")
 
 
 def _writable_checks(home: Path) -> Iterator[Check]:

@@ -63,6 +63,11 @@ class SchemaState:
     head: str
     state: State
 
+    @property
+    def mend(self) -> str:
+        """What to do about it; nothing where it is current."""
+        return _MENDS.get(self.state, "")
+
     def __str__(self) -> str:
         found = f"at revision {self.revision}" if self.revision else "without any revision"
         return f"{self.part}'s schema is {self.state}: it is {found}, the code at {self.head}"
@@ -102,7 +107,7 @@ def require_current(uri: SecretStr) -> None:
     with connected(uri) as connection:
         wrong = [item for item in read_schema(connection) if item.state != "current"]
     if wrong:
-        lines = [f"DAGSTER_PG_URI: {item}. {_MENDS[item.state]}" for item in wrong]
+        lines = [f"DAGSTER_PG_URI: {item}. {item.mend}" for item in wrong]
         raise SchemaError("\n".join(lines))
 
 
@@ -129,7 +134,7 @@ def migrate(uri: SecretStr, upgrade_dagster: Callable[[], None], progress: Progr
         states = {item.part: item for item in read_schema(lock)}
         ahead = [item for item in states.values() if item.state == "ahead"]
         if ahead:
-            raise SchemaError("\n".join(f"{item}. {_MENDS['ahead']}" for item in ahead))
+            raise SchemaError("\n".join(f"{item}. {item.mend}" for item in ahead))
         for part, upgrade in (
             ("Dagster", upgrade_dagster),
             ("Apollo", lambda: _upgrade_apollo(uri)),

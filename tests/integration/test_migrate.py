@@ -1,5 +1,6 @@
 """The schema of the instance's database: made, checked, refused."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from dagster_apollo.contract import normalise_postgres_uri
 from dagster_apollo.instance.database import METADATA, engine_of
 from dagster_apollo.instance.schema import SchemaError, connected, read_schema, require_current
 from dagster_apollo.paths import CHECKOUT
+from tests.integration.conftest import SMALL
 
 pytestmark = pytest.mark.integration
 
@@ -135,3 +137,28 @@ def test_migrate_needs_what_the_services_need(apollo_env, run_apollo, tmp_path: 
     assert result.returncode == 2
     for name in ("DAGSTER_PG_URI", "DAGSTER_HOME"):
         assert f"{name}: is not set" in result.stderr
+
+
+def test_the_doctor_tells_production_of_a_schema_that_is_not_there(
+    postgres_uri: str, copy_tenants, apollo_env, call_apollo, rsa_key: str
+) -> None:
+    variables = {
+        f"SNOWFLAKE_{it}": "x" for it in ("ACCOUNT", "USER", "ROLE", "WAREHOUSE", "DATABASE")
+    }
+    env = apollo_env(
+        copy_tenants(dbt_small=SMALL),
+        DAGSTER_PG_URI=postgres_uri,
+        SNOWFLAKE_PRIVATE_KEY_PEM=rsa_key,
+        **variables,
+    )
+
+    def schema_checks(target: str) -> list[dict[str, str]]:
+        checks = json.loads(call_apollo(["doctor", "--json", "--target", target], env).stdout)
+        return [check for check in checks if check["name"] == "instance schema"]
+
+    assert schema_checks("dev") == []
+    before = schema_checks("prod")
+    assert [check["status"] for check in before] == ["error", "error"]
+    assert all("apollo migrate" in check["mend"] for check in before)
+    assert call_apollo(["migrate"], env).returncode == 0
+    assert [check["status"] for check in schema_checks("prod")] == ["ok", "ok"]
