@@ -122,6 +122,27 @@ def migrate() -> None:
     run_migrate()
 
 
+@app.command()
+def daemon() -> None:
+    """Run schedules, sensors and the run queue; of several daemons exactly one is active."""
+    from dagster_apollo.cli.daemon import run
+
+    raise typer.Exit(run())
+
+
+@app.command("code-server")
+def code_server(
+    host: Annotated[str, typer.Option("--host", help="The address to serve at.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option("--port", "-p", help="The port; by default PORT, else 4000.")
+    ] = None,
+) -> None:
+    """Serve the tenants to webserver and daemon, and execute the runs."""
+    from dagster_apollo.cli.code_server import run
+
+    raise typer.Exit(run(host=host, port=port))
+
+
 @tenant_app.command("list")
 def tenant_list(
     as_json: Annotated[bool, typer.Option("--json", help="Print the tenants as JSON.")] = False,

@@ -1,0 +1,159 @@
+"""The process that serves the tenants' code: its start, its drain, its end.
+
+Started by code_server.py. It writes a byte to a file descriptor when it serves. With `--drain` it
+serves nothing, but ends the runs of a server that died while it was draining.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from dagster_apollo.errors import ApolloError
+from dagster_apollo.services.contract import ServiceSettings, load_services
+from dagster_apollo.services.draining import Phase, Plan
+from dagster_apollo.services.signals import StopSignals
+
+if TYPE_CHECKING:
+    from dagster_apollo.services.grpc_server import DrainingApiServer
+
+EXIT_DEFECT: Final = 70  # EX_SOFTWARE of sysexits.h
+_IDLE_SECONDS: Final = 1.0
+_DRAIN_LOOK_SECONDS: Final = 0.3
+_PR_SET_PDEATHSIG: Final = 1
+_WHY: Final = (
+    "The code server that executes this run is being stopped, as in every deploy, and the run has "
+    "not finished in the time that the host allows (APOLLO_SHUTDOWN_SECONDS). dbt is told to stop. "
+    "Once the new code server is up, resume it with Re-execute, From asset failure: that builds "
+    "what failed or was not reached, and nothing else."
+)
+_log = logging.getLogger("apollo.code_server")
+
+
+def main() -> int:
+    """Serve until asked to stop, then drain.
+
+    Returns:
+        The exit code of the process.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--workers", type=Path, required=True)
+    parser.add_argument("--ready", type=int, required=True)
+    parser.add_argument("--drain", type=float)
+    arguments = parser.parse_args()
+    signals = StopSignals().install()
+    _end_with_parent()
+    try:
+        settings = load_services()
+        return _run(settings, arguments, signals)
+    except ApolloError as error:
+        print(f"apollo: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001
+        mendable = _apollo_error(error)
+        if mendable:
+            print(f"apollo: {mendable}", file=sys.stderr)  # noqa: T201
+            return mendable.exit_code
+        traceback.print_exc()
+        return EXIT_DEFECT
+
+
+def _run(settings: ServiceSettings, arguments: argparse.Namespace, signals: StopSignals) -> int:
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+    from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
+    from dagster_apollo.instance.schema import require_current
+    from dagster_apollo.services.grpc_server import LOCATION, DrainingApiServer, GrpcServer
+    from dagster_apollo.services.log import configure_logging
+    from dagster_apollo.services.registry import registered
+    from dagster_apollo.services.workers import WorkerFiles
+    from dagster_apollo.settings import load_process
+
+    configure_logging()
+    with contextlib.ExitStack() as stack:
+        instance = stack.enter_context(open_instance(settings.dagster_home, RELEASE_CONFIG))
+        os.chdir(settings.dagster_home)  # in the checkout Dagster would load .env itself
+        files = WorkerFiles(arguments.workers)
+        if arguments.drain is not None:
+            servicer = DrainingApiServer(instance, files, origin=None)
+            _drain(servicer, Plan.of(arguments.drain), signals, already=1)
+            servicer.termination_event.set()
+            return 0
+        require_current(settings.dagster_pg_uri)
+        name = load_process().apollo_tenants or LOCATION
+        stack.enter_context(registered(settings, "code-server", name))
+        origin = LoadableTargetOrigin(
+            executable_path=sys.executable, module_name="dagster_apollo.definitions"
+        )
+        servicer = DrainingApiServer(instance, files, origin)
+        server = GrpcServer(servicer, arguments.host, arguments.port)
+        os.write(arguments.ready, b".")
+        os.close(arguments.ready)
+        _log.info("Serving the tenants on %s:%d", arguments.host, arguments.port)
+        while not signals.wait(_IDLE_SECONDS) and not servicer.termination_event.is_set():
+            pass
+        if signals.requests:
+            _drain(servicer, Plan.of(settings.shutdown_seconds), signals)
+        server.close()
+    return 0
+
+
+def _drain(
+    servicer: "DrainingApiServer", plan: Plan, signals: StopSignals, *, already: int = 0
+) -> None:
+    """Let runs finish, then stop them, then kill them: until none is left, or the time is up.
+
+    Args:
+        servicer: the server whose runs they are.
+        plan: how long for what.
+        signals: each further request hurries.
+        already: requests that came before this process was there.
+    """
+    servicer.drain()
+    began = time.monotonic()
+    running = servicer.running()
+    if running:
+        _log.info(
+            "Stopping: %d running (%s) may go on for %d s, then dbt is told to stop",
+            *(len(running), ", ".join(running), plan.stop_at),
+        )
+    while not servicer.is_idle():
+        phase = plan.phase(time.monotonic() - began, already + signals.requests)
+        if phase is Phase.LEAVE:
+            _log.error("Leaving with runs that do not end: %s", ", ".join(servicer.running()))
+            return
+        if phase is Phase.STOP:
+            servicer.stop_runs(_WHY)
+        if phase is Phase.KILL:
+            servicer.stop_runs(_WHY)
+            servicer.kill_runs()
+        signals.wait(_DRAIN_LOOK_SECONDS)
+    _log.info("Stopped: no run is left")
+
+
+def _apollo_error(error: BaseException | None) -> ApolloError | None:
+    """The error for a person that Dagster wrapped into its own, if there is one."""
+    while error is not None:
+        if isinstance(error, ApolloError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _end_with_parent() -> None:
+    """Drain when the supervisor is gone: a code server that nobody watches must not stay."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

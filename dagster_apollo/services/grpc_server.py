@@ -1,0 +1,222 @@
+"""Dagster's gRPC API for the tenants, in a process of its own; code_server.py supervises it.
+
+It is Dagster's server with four differences. Once it drains it takes no new run, and says so in the
+way that makes the queue hand the run to another server. Runs that do not finish in time are told
+to stop, with an event that says how to resume them. A run is stopped when its status says so, for a
+person's request may have reached another server. And the workers of a server that died are adopted.
+"""
+
+import logging
+import sys
+import threading
+import time
+from typing import Any, Final
+
+import grpc  # type: ignore[import-untyped]
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.origin import get_python_environment_entry_point
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.utils import FuturesAwareThreadPoolExecutor
+from dagster._grpc.server import DagsterApiServer, DagsterGrpcServer
+from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
+
+from dagster_apollo.services.workers import (
+    AdoptedProcess,
+    AdoptedTermination,
+    WorkerFiles,
+    kill_tree,
+)
+
+LOCATION: Final = "apollo"
+"""The code location's name, as far as the server is concerned; clients use their own."""
+INTERRUPTED_TAG: Final = "apollo/interrupted"
+LOOK_EVERY_SECONDS: Final = 2.0
+_ENDED_SECONDS: Final = 15.0
+"""A worker may take that long to leave after its run was recorded as ended."""
+_EXPLAIN_SECONDS: Final = 3.0
+_END_THE_RUN: Final = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+_log = logging.getLogger("apollo.code_server")
+
+
+class _NotedExecutions(dict[str, tuple[Any, InstanceRef]]):
+    """The server's executions, each with a file for as long as it is one."""
+
+    def __init__(self, files: WorkerFiles) -> None:
+        super().__init__()
+        self._files = files
+
+    def __setitem__(self, run_id: str, execution: tuple[Any, InstanceRef]) -> None:
+        self._files.add(run_id, execution[0].pid)
+        super().__setitem__(run_id, execution)
+
+    def __delitem__(self, run_id: str) -> None:
+        super().__delitem__(run_id)
+        self._files.remove(run_id)
+
+
+class DrainingApiServer(DagsterApiServer):
+    """Dagster's server, able to end without losing a run.
+
+    Args:
+        instance: the instance.
+        files: notes of the workers; those that are there are adopted.
+        origin: what to serve; None: nothing, but adopted workers are looked after.
+    """
+
+    def __init__(
+        self, instance: DagsterInstance, files: WorkerFiles, origin: LoadableTargetOrigin | None
+    ) -> None:
+        self._gate = threading.Lock()
+        self._starting = 0
+        self._drains = False
+        self._ended_since: dict[str, float] = {}
+        self.threads = FuturesAwareThreadPoolExecutor()
+        super().__init__(
+            server_termination_event=threading.Event(),
+            logger=logging.getLogger("dagster.code_server"),
+            server_threadpool_executor=self.threads,
+            loadable_target_origin=origin,
+            entry_point=get_python_environment_entry_point(sys.executable),
+            instance_ref=instance.get_ref(),
+            location_name=LOCATION,
+        )
+        self._own_instance = instance
+        with self._execution_lock:
+            self._executions = _NotedExecutions(files)
+            for worker in files.read():
+                execution = (AdoptedProcess(worker), instance.get_ref())
+                self._executions[worker.run_id] = execution
+                self._termination_events[worker.run_id] = AdoptedTermination(worker)  # type: ignore[assignment]
+                _log.info("Run %s goes on in process %d", worker.run_id, worker.pid)
+        threading.Thread(target=self._obey, name="apollo-cancellations", daemon=True).start()
+
+    @property
+    def termination_event(self) -> threading.Event:
+        """Set when the server is to end."""
+        return self._server_termination_event
+
+    def StartRun(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401, N802
+        """Start a run, unless no new ones are taken any more.
+
+        Dagster's server would answer that the launch failed, which fails the run. For one that
+        cannot be reached the queue puts the run back (max_user_code_failure_retries).
+        """
+        with self._gate:
+            refused = self._drains or self._shutdown_once_executions_finish_event.is_set()
+            self._starting += not refused
+        if refused:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "This code server is being stopped")
+        try:
+            return super().StartRun(request, context)
+        finally:
+            with self._gate:
+                self._starting -= 1
+
+    def drain(self) -> None:
+        """Take no new run from now on."""
+        with self._gate:
+            self._drains = True
+
+    def running(self) -> list[str]:
+        """The runs that execute."""
+        with self._execution_lock:
+            return list(self._executions)
+
+    def is_idle(self) -> bool:
+        """Whether no run executes or is being started."""
+        with self._gate:
+            return not self._starting and not self.running()
+
+    def stop_runs(self, why: str) -> None:
+        """Tell every run to stop that was not told yet; it stops dbt and is recorded as failed.
+
+        Args:
+            why: what the run's event log is to say, for the person who wonders.
+        """
+        with self._execution_lock:
+            told = [run for run, event in self._termination_events.items() if not event.is_set()]
+        threads = [
+            threading.Thread(target=self._explain, args=(run_id, why), daemon=True)
+            for run_id in told
+        ]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + _EXPLAIN_SECONDS  # a database that hangs must not keep dbt going
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        for run_id in told:
+            self._stop(run_id)
+
+    def kill_runs(self) -> None:
+        """Kill what executes runs, dbt included; Dagster's server records them as failed."""
+        with self._execution_lock:
+            workers = [process.pid for process, _ in self._executions.values()]
+        for pid in workers:
+            if pid is not None:
+                kill_tree(pid)
+
+    def _explain(self, run_id: str, why: str) -> None:
+        try:
+            run = self._own_instance.get_run_by_id(run_id)
+            if run is None or run.is_finished or run.status == DagsterRunStatus.CANCELING:
+                return
+            self._own_instance.add_run_tags(run_id, {INTERRUPTED_TAG: "shutdown"})
+            self._own_instance.report_engine_event(why, run, cls=self.__class__)
+        except Exception as error:  # noqa: BLE001 - the run is stopped with or without it
+            _log.warning("Run %s: its event log cannot say why (%s)", run_id, type(error).__name__)
+
+    def _stop(self, run_id: str) -> None:
+        with self._execution_lock:
+            if run_id in self._executions and not self._termination_events[run_id].is_set():
+                self._termination_events[run_id].set()
+                self._termination_times[run_id] = time.time()
+
+    def _obey(self) -> None:
+        """Stop the runs whose status asks for it, whoever was told, until the server ends."""
+        while not self._server_termination_event.wait(LOOK_EVERY_SECONDS):
+            running = self.running()
+            if not running:
+                continue
+            try:
+                runs = self._own_instance.get_runs(filters=RunsFilter(run_ids=running))
+            except Exception as error:  # noqa: BLE001 - its text may hold the URI
+                _log.warning("The database cannot be asked for runs (%s)", type(error).__name__)
+                continue
+            statuses = {run.run_id: run.status for run in runs}
+            for run_id in running:
+                if self._must_stop(run_id, statuses.get(run_id)):
+                    _log.info("Run %s is stopped: it has ended or is to end", run_id)
+                    self._stop(run_id)
+
+    def _must_stop(self, run_id: str, status: DagsterRunStatus | None) -> bool:
+        """Whether a run's status (None: it was deleted) asks its worker to end."""
+        if status is not None and status not in _END_THE_RUN:
+            self._ended_since.pop(run_id, None)
+            return status is DagsterRunStatus.CANCELING
+        since = self._ended_since.setdefault(run_id, time.monotonic())
+        return time.monotonic() - since > _ENDED_SECONDS
+
+
+class GrpcServer:
+    """The network side: serves until it is closed."""
+
+    def __init__(self, servicer: DrainingApiServer, host: str, port: int) -> None:
+        self._servicer = servicer
+        self._server = DagsterGrpcServer(
+            server_termination_event=servicer.termination_event,
+            dagster_api_servicer=servicer,
+            logger=logging.getLogger("dagster.code_server"),
+            threadpool_executor=servicer.threads,
+            host=host,
+            port=port,
+        )
+        # as DagsterGrpcServer.serve does, which would not come back
+        self._server.server.start()
+        self._server._health_servicer.set("DagsterApi", health_pb2.HealthCheckResponse.SERVING)
+
+    def close(self) -> None:
+        """Answer what has been asked, and end."""
+        self._servicer.termination_event.set()
+        self._server.server.stop(grace=1).wait(5)
+        self._servicer.cleanup()

@@ -1,0 +1,140 @@
+"""The processes that execute runs, noted in files: they outlive the server that started them.
+
+A worker goes on when the gRPC server that started it has died. The next server adopts it: it can be
+stopped like any other, and a run whose worker vanished is still recorded as failed. Linux only:
+elsewhere nothing is adopted.
+"""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that executes a run.
+
+    Args:
+        run_id: the run.
+        pid: the process.
+        started: when it started, in the kernel's clock; tells it from a later one of that number.
+    """
+
+    run_id: str
+    pid: int
+    started: int
+
+    def is_alive(self) -> bool:
+        """Whether the process still runs."""
+        return started_at(self.pid) == self.started
+
+
+class WorkerFiles:
+    """One file a worker, in a directory of the supervisor's."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def add(self, run_id: str, pid: int) -> None:
+        """Take note of a worker."""
+        started = started_at(pid)
+        if started is not None:
+            path = self._directory / run_id
+            path.with_suffix(".partial").write_text(json.dumps({"pid": pid, "started": started}))
+            path.with_suffix(".partial").replace(path)
+
+    def remove(self, run_id: str) -> None:
+        """Forget a worker."""
+        (self._directory / run_id).unlink(missing_ok=True)
+
+    def read(self) -> list[Worker]:
+        """The workers that were noted and not forgotten, whether or not they are alive."""
+        return [
+            Worker(run_id=path.name, **json.loads(path.read_text()))
+            for path in sorted(self._directory.iterdir())
+            if path.suffix != ".partial"
+        ]
+
+
+class AdoptedProcess:
+    """Another server's worker, as far as Dagster's server needs a multiprocessing.Process."""
+
+    exitcode = 1
+    """Not known: only a parent is told."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.pid = worker.pid
+
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return self.worker.is_alive()
+
+
+class AdoptedTermination:
+    """Another server's worker, as far as Dagster's server needs its termination event.
+
+    The event makes a worker send itself SIGINT (dagster 1.13, start_termination_thread).
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        """Whether it was told to stop."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Tell it to stop."""
+        if not self._is_set and self._worker.is_alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._worker.pid, signal.SIGINT)
+        self._is_set = True
+
+
+def started_at(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None if it does not run (any more)."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields and fields[0] != "Z" else None
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and all that it started, whatever groups or sessions they are in."""
+    for member in [pid, *_descendants(pid)]:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(member, signal.SIGKILL)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes whose parent a process is."""
+    return [child for child, parent in _parents() if parent == pid]
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    parents = list(_parents())
+    found = [pid]
+    for ancestor in found:
+        members = [child for child, parent in parents if parent == ancestor]
+        found += members
+        yield from members
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    proc = Path("/proc")
+    for entry in proc.iterdir() if proc.is_dir() else ():
+        if entry.name.isdecimal() and (fields := _stat(int(entry.name))):
+            yield int(entry.name), int(fields[1])
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on; none where there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()
