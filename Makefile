@@ -2,7 +2,7 @@
 # All it takes is Python 3.11 or later, and make.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-unit lint parse lock clean
+.PHONY: help run dev test test-unit rehearse lint parse lock clean
 
 # The version of dbt: 1.11 (requirements*.txt) or 1.10 (an environment of its own).
 DBT ?= 1.11
@@ -44,7 +44,11 @@ test: $(DEV) ## Run all tests (PYTEST_ARGS='...'; DBT=1.10 for the older dbt)
 test-unit: $(DEV) ## Run the tests that take milliseconds
 	$(BIN)/python -m pytest -m unit $(PYTEST_ARGS)
 
-lint: $(DEV) ## Check style, types, workflows and requirements
+rehearse: $(DEV) ## Deploy render.yaml on this machine and use it in a browser, as production would be
+	@scripts/install-chromium
+	$(BIN)/python -m pytest tests/rehearsal -s $(PYTEST_ARGS)
+
+lint: $(DEV) ## Check style, types, workflows, deployments and requirements
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -53,6 +57,7 @@ lint: $(DEV) ## Check style, types, workflows and requirements
 	$(BIN)/zizmor --offline --pedantic --quiet .github
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	scripts/lint-deploy $(VENV)
 	@if grep -nE '://|^-|index-url|find-links' requirements*.txt; then echo "Requirements name no index and no address."; exit 1; fi
 
 parse: $(RUN) ## Run dbt deps and dbt parse for every tenant (or TENANT=name), without a warehouse
