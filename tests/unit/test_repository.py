@@ -18,6 +18,8 @@ pytestmark = pytest.mark.unit
 
 REQUIREMENTS = sorted(path.name for path in CHECKOUT.glob("requirements*.txt"))
 WORKFLOWS = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
+DEPLOYS = "deploy.yml"
+"""The workflow that calls the Deploy Hooks: it runs no action, and has their addresses."""
 PINNED_ACTION = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v[\d.]+")
 LOCKS = {"uv.lock", "package-lock.json", "pnpm-lock.yaml", "yarn.lock", "poetry.lock", "pdm.lock"}
 HASHED_PIN = re.compile(
@@ -153,7 +155,7 @@ def test_there_is_a_workflow() -> None:
 def test_workflows_pin_every_action_to_a_commit(path: Path) -> None:
     uses = re.findall(r"\buses:\s*(.*)", path.read_text())
 
-    assert uses
+    assert bool(uses) == (path.name != DEPLOYS)
     assert [
         it for it in uses if not re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v[\d.]+", it)
     ] == []
@@ -165,8 +167,18 @@ def test_workflows_may_only_read_and_know_no_secret(path: Path) -> None:
 
     assert workflow["permissions"] == {}
     for job in workflow["jobs"].values():
-        assert set(job["permissions"].values()) == {"read"}
-    assert "secrets." not in path.read_text()
+        assert set(job["permissions"].values()) <= {"read"}
+    assert ("secrets." in path.read_text()) == (path.name == DEPLOYS)
+
+
+def test_secrets_are_those_of_an_environment_and_no_foreign_code_runs_beside_them() -> None:
+    workflow = yaml.safe_load((CHECKOUT / ".github" / "workflows" / DEPLOYS).read_text())
+    (job,) = workflow["jobs"].values()
+
+    assert job["environment"] == "production"
+    assert job["permissions"] == {}
+    assert [step for step in job["steps"] if "uses" in step or "${{" in step["run"]] == []
+    assert "head_repository.id == github.event.repository.id" in job["if"]
 
 
 def test_the_code_location_that_dagster_is_told_of_exists() -> None:
