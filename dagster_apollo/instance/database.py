@@ -26,10 +26,11 @@ METADATA: Final = MetaData()
 # Dagster's own table, known here by its name alone, so that rows can go with their run.
 Table("runs", METADATA, Column("run_id", Text, unique=True), info={"owner": "dagster"})
 
+# Log keys sort by bytes (collation C): only then does LIKE 'prefix%' use the primary key.
 COMPUTE_LOG: Final = Table(
     "apollo_compute_log",
     METADATA,
-    Column("log_key", Text, primary_key=True),
+    Column("log_key", Text(collation="C"), primary_key=True),
     Column("stream", Text, primary_key=True),
     Column("run_id", Text, ForeignKey("runs.run_id", ondelete="CASCADE")),
     Column("length", BigInteger, nullable=False, server_default="0"),
@@ -43,7 +44,7 @@ COMPUTE_LOG: Final = Table(
 COMPUTE_LOG_CHUNK: Final = Table(
     "apollo_compute_log_chunk",
     METADATA,
-    Column("log_key", Text, primary_key=True),
+    Column("log_key", Text(collation="C"), primary_key=True),
     Column("stream", Text, primary_key=True),
     Column("position", BigInteger, primary_key=True),
     Column("data", LargeBinary, nullable=False),

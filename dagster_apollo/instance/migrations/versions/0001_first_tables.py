@@ -21,7 +21,7 @@ def upgrade() -> None:
     """Create the tables."""
     op.create_table(
         "apollo_compute_log",
-        sa.Column("log_key", sa.Text, primary_key=True),
+        sa.Column("log_key", sa.Text(collation="C"), primary_key=True),
         sa.Column("stream", sa.Text, primary_key=True),
         sa.Column("run_id", sa.Text, sa.ForeignKey("runs.run_id", ondelete="CASCADE")),
         sa.Column("length", sa.BigInteger, nullable=False, server_default="0"),
@@ -32,7 +32,7 @@ def upgrade() -> None:
     op.create_index("apollo_compute_log_run_id", "apollo_compute_log", ["run_id"])
     op.create_table(
         "apollo_compute_log_chunk",
-        sa.Column("log_key", sa.Text, primary_key=True),
+        sa.Column("log_key", sa.Text(collation="C"), primary_key=True),
         sa.Column("stream", sa.Text, primary_key=True),
         sa.Column("position", sa.BigInteger, primary_key=True),
         sa.Column("data", sa.LargeBinary, nullable=False),

@@ -1,0 +1,1 @@
+"""What runs print, captured in their process and kept in the instance's Postgres database."""
