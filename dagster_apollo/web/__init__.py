@@ -1,0 +1,1 @@
+"""The authenticated front door: Dagster's webserver behind sign-in, roles and an audit log."""

@@ -1,0 +1,122 @@
+"""The audit log: who did, or tried to do, what."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy
+from sqlalchemy import insert, select, update
+
+from dagster_apollo.instance.database import AUDIT
+from dagster_apollo.web.identity import UNKNOWN, Identity
+
+_LONGEST: Final = 500
+_log = logging.getLogger("apollo.audit")
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """An entry of the audit log.
+
+    Args:
+        id: its number.
+        at: when.
+        actor: who.
+        role: their role.
+        method: how they were recognised.
+        action: what: `sign-in`, the name of a mutation, a method and path, …
+        target: to what: runs, a backfill, a token.
+        allowed: whether they were let.
+        remote: the address of their client.
+        detail: what else is known.
+    """
+
+    id: int
+    at: datetime
+    actor: str
+    role: str
+    method: str
+    action: str
+    target: str | None
+    allowed: bool
+    remote: str | None
+    detail: Mapping[str, Any] | None
+
+
+class Audit:
+    """Writes the audit log, to the database and to the process's log."""
+
+    def __init__(self, engine: sqlalchemy.Engine) -> None:
+        self._engine = engine
+
+    def record(
+        self,
+        action: str,
+        *,
+        by: Identity | None,
+        allowed: bool,
+        remote: str | None,
+        target: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Add an entry; what cannot be recorded must not be done.
+
+        Args:
+            action: what was tried.
+            by: who tried; None: somebody who was not recognised.
+            allowed: whether they were let.
+            remote: the address of their client.
+            target: to what.
+            detail: what else is known; never a secret.
+
+        Returns:
+            The entry's number.
+        """
+        values = {
+            "actor": by.name if by else UNKNOWN,
+            "role": str(by.role) if by else "none",
+            "method": by.method if by else "none",
+            "action": action,
+            "target": target and _plain(target),
+            "allowed": allowed,
+            "remote": remote,
+            "detail": dict(detail) if detail else None,
+        }
+        with self._engine.begin() as connection:
+            row = connection.execute(insert(AUDIT).values(values).returning(AUDIT.c.id)).one()
+        _log.info(
+            "%s (%s) %s: %s%s from %s",
+            values["actor"],
+            values["role"],
+            "did" if allowed else "was refused",
+            action,
+            f" {values['target']}" if target else "",
+            remote,
+        )
+        return int(row[0])
+
+    def complete(self, number: int, target: str | None, detail: Mapping[str, Any] | None) -> None:
+        """Add to an entry what came of it."""
+        values: dict[str, Any] = {"detail": dict(detail)} if detail else {}
+        if target:
+            values["target"] = _plain(target)
+        if values:
+            with self._engine.begin() as connection:
+                connection.execute(update(AUDIT).where(AUDIT.c.id == number).values(values))
+
+    def newest(self, limit: int, before: int | None = None) -> list[AuditRecord]:
+        """The newest entries, or the newest of those before an entry."""
+        columns = [AUDIT.c[name] for name in AuditRecord.__dataclass_fields__]
+        query = select(*columns).order_by(AUDIT.c.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(AUDIT.c.id < before)
+        with self._engine.connect() as connection:
+            return [AuditRecord(**row) for row in connection.execute(query).mappings()]
+
+
+def _plain(text: str) -> str:
+    """A text from a client, on one line of reasonable length."""
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

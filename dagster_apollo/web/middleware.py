@@ -1,0 +1,225 @@
+"""The front door itself: nothing passes that is not known, own, and allowed.
+
+Plain ASGI, so that it stands before everything alike: pages, files, the API, the WebSocket.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+from urllib.parse import quote
+
+import anyio
+from anyio.to_thread import run_sync
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dagster_apollo.web.addresses import host_of, is_own_origin
+from dagster_apollo.web.audit import Audit
+from dagster_apollo.web.authentication import Authentication, TooManyAttemptsError
+from dagster_apollo.web.contract import WebSettings
+from dagster_apollo.web.identity import Identity, address_of
+from dagster_apollo.web.roles import role_for_route
+
+HEALTH: Final = frozenset({"/healthz", "/readyz"})
+"""Open to everybody, by whatever host name: platforms ask by address."""
+SIGN_IN: Final = "/auth/sign-in"
+OPEN: Final = frozenset(
+    {SIGN_IN, "/auth/signed-out", "/auth/oidc", "/auth/oidc/callback", "/auth/style.css"}
+)
+"""Open to everybody: what it takes to sign in."""
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_POLICY_VIOLATION: Final = 1008
+_LOOK_AGAIN_SECONDS: Final = 15.0
+_MOST_BYTES_UNSIGNED: Final = 64 * 1024
+_log = logging.getLogger("apollo.web")
+
+
+class KnownHosts:
+    """Refuses requests for host names that are not Apollo's, as those of DNS rebinding are."""
+
+    def __init__(self, app: ASGIApp, *, settings: WebSettings) -> None:
+        self._app = app
+        self._hosts = settings.hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "lifespan" and scope["path"] not in HEALTH:
+            hosts = [value for name, value in scope["headers"] if name == b"host"]
+            if len(hosts) != 1 or host_of(hosts[0].decode("latin-1")) not in self._hosts:
+                text = "This host name is not served here (see APOLLO_ALLOWED_HOSTS)."
+                await refuse(scope, receive, send, PlainTextResponse(text, 421))
+                return
+        await self._app(scope, receive, send)
+
+
+class OwnOrigin:
+    """Refuses what a page of another site makes a browser do.
+
+    A request that changes something, or opens the WebSocket, must say that it comes from a page of
+    Apollo's own. Browsers always say where it comes from. A bearer token is proof enough instead:
+    no page can make a browser send one.
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: WebSettings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "lifespan" and not self._is_own(HTTPConnection(scope)):
+            text = "This request comes from a page of another site, or does not say from where."
+            await refuse(scope, receive, send, PlainTextResponse(text, 403))
+            return
+        await self._app(scope, receive, send)
+
+    def _is_own(self, connection: HTTPConnection) -> bool:
+        is_websocket = connection.scope["type"] == "websocket"
+        if not is_websocket and connection.scope["method"] in _SAFE:
+            return True
+        headers = connection.headers
+        if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+            return False
+        origin = headers.get("origin")
+        if origin is not None:
+            return is_own_origin(origin, headers["host"], self._settings.public_url)
+        if "authorization" in headers or not self._settings.requires_sign_in:
+            return True
+        return not is_websocket and "sec-fetch-site" in headers
+
+
+class FrontDoor:
+    """Lets in who is recognised and allowed; everything else gets no further than this."""
+
+    def __init__(
+        self, app: ASGIApp, *, settings: WebSettings, authentication: Authentication, audit: Audit
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._authentication = authentication
+        self._audit = audit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] == "lifespan" or scope["path"] in HEALTH:
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        try:
+            identity = await run_sync(self._authentication.identify, connection)
+        except TooManyAttemptsError as error:
+            await refuse(scope, receive, send, too_many_attempts(error.seconds))
+            return
+        except SQLAlchemyError as error:  # its text may hold the URI
+            _log.warning("Nobody can be recognised: the database failed (%s)", type(error).__name__)
+            await refuse(scope, receive, send, PlainTextResponse("Try again soon.", 503))
+            return
+        scope["user"] = identity
+        if scope["path"] in OPEN:
+            await self._app(scope, _limited(receive), send)
+        elif identity is None:
+            await refuse(scope, receive, send, self._to_sign_in(connection))
+        elif not await run_sync(self._is_allowed, connection, identity):
+            needed = role_for_route(scope["method"], scope["path"])
+            text = f"This needs the role {needed}; you have the role {identity.role}."
+            await refuse(scope, receive, send, JSONResponse({"error": text}, 403))
+        elif scope["type"] == "websocket":
+            await self._while_recognised(identity, connection, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_allowed(self, connection: HTTPConnection, identity: Identity) -> bool:
+        """Whether a role allows a route; what changes something is recorded.
+
+        Mutations are recorded one by one where they are resolved, and Apollo's own pages record
+        what they do themselves.
+        """
+        scope = connection.scope
+        method, path = scope.get("method", "GET"), scope["path"]
+        if path.startswith("/auth/"):
+            return True  # the pages look for themselves
+        allowed = identity.role >= role_for_route(method, path)
+        if not allowed or (method not in _SAFE and path != "/graphql"):
+            self._audit.record(
+                f"{method} {path.split('/')[1]}",
+                by=identity,
+                allowed=allowed,
+                remote=address_of(connection),
+                target=path,
+            )
+        return allowed
+
+    def _to_sign_in(self, connection: HTTPConnection) -> Response:
+        """A page to sign in at, for somebody who opens a page; else 401."""
+        headers = connection.headers
+        is_page = (
+            connection.scope["type"] == "http"
+            and connection.scope["method"] in _SAFE
+            and "authorization" not in headers
+            and "text/html" in headers.get("accept", "")
+            and headers.get("sec-fetch-dest", "document") == "document"
+        )
+        if not is_page:
+            return JSONResponse(
+                {"error": "Sign in, or send a token."}, 401, {"WWW-Authenticate": "Bearer"}
+            )
+        target = connection.url.path + (f"?{connection.url.query}" if connection.url.query else "")
+        suffix = "" if target == "/" else f"?next={quote(target, safe='')}"
+        return RedirectResponse(f"{SIGN_IN}{suffix}", 303, {"Cache-Control": "no-store"})
+
+    async def _while_recognised(
+        self, identity: Identity, connection: HTTPConnection, receive: Receive, send: Send
+    ) -> None:
+        """Serve a WebSocket until its session or token is over."""
+
+        async def watch() -> None:
+            while await self._is_still(identity, connection):
+                await anyio.sleep(_LOOK_AGAIN_SECONDS)
+            group.cancel_scope.cancel()
+
+        ended = False
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            await self._app(connection.scope, receive, send)
+            ended = True
+            group.cancel_scope.cancel()
+        if not ended:
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+
+    async def _is_still(self, identity: Identity, connection: HTTPConnection) -> bool:
+        try:
+            return await run_sync(self._authentication.identify, connection) == identity
+        except (SQLAlchemyError, TooManyAttemptsError):
+            return False
+
+
+def too_many_attempts(seconds: int) -> Response:
+    """The answer to somebody who has tried too often."""
+    return PlainTextResponse(
+        f"Too many attempts. Try again in {seconds} s.", 429, {"Retry-After": str(seconds)}
+    )
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send, response: Response) -> None:
+    """Send a response instead of what was asked for; a WebSocket is closed before it opens."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+    else:
+        await response(scope, receive, send)
+
+
+def _limited(receive: Receive) -> Callable[[], Awaitable[Message]]:
+    """A request's body, of which somebody unknown may send only so much."""
+    received = 0
+
+    async def receive_limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > _MOST_BYTES_UNSIGNED:
+            return {"type": "http.disconnect"}
+        return message
+
+    return receive_limited
