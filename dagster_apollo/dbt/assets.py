@@ -17,6 +17,7 @@ from dagster_apollo.dbt.manifest import Manifest
 from dagster_apollo.dbt.process import stop_dbt
 from dagster_apollo.dbt.resource import TenantDbtResource
 from dagster_apollo.dbt.selection import resolve_selection, selection_arguments
+from dagster_apollo.dbt.step_costs import StepCosts
 from dagster_apollo.dbt.translator import TenantTranslator
 from dagster_apollo.errors import ApolloError
 from dagster_apollo.settings import TenantSettings
@@ -88,8 +89,10 @@ def tenant_assets(prepared: TenantProject) -> AssetsDefinition:
             dagster_dbt_translator=prepared.translator,
             context=context,
         )
+        costs = StepCosts(context)
         try:
-            yield from invocation.stream()
+            for event in invocation.stream():
+                yield from costs.events(event)
         finally:
             stop_dbt(invocation.process)
 

@@ -6,6 +6,7 @@ is started.
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ from typing import Any, Final
 import orjson
 from dagster import AssetExecutionContext, OpExecutionContext
 from dagster_dbt import DagsterDbtTranslator, DbtCliInvocation, DbtCliResource, DbtProject
+from dagster_dbt.core.dbt_event_iterator import DbtDagsterEventType
 from dagster_dbt.dbt_manifest import DbtManifestParam, validate_manifest
 from packaging.version import Version
 from pydantic import PrivateAttr
@@ -29,6 +31,7 @@ from dagster_apollo.errors import ApolloError
 from dagster_apollo.settings import TenantSettings
 
 _KEPT_RUNS: Final = 20
+_LOOKUP: Final = "_get_result_check_keys"
 
 DbtEvent = dict[str, Any]
 """One structured log line of dbt: `info` (name, level, msg, ts, ...) and `data`."""
@@ -64,6 +67,22 @@ class TenantDbtInvocation(DbtCliInvocation):
     """A dbt process whose output is drained whatever is in it, and which never outlives its run."""
 
     observer: RunObserver | None = None
+
+    def _stream_asset_events(self) -> Iterator[DbtDagsterEventType]:
+        """As stock, but for the checks that results may belong to: they are looked up once."""
+        lookup: Callable[[object], Any] | None = None
+        for event in self.stream_raw_events():
+            if lookup is None and hasattr(event, _LOOKUP):  # dagster-dbt 0.29
+                lookup = functools.cache(getattr(event, _LOOKUP))
+            if lookup is not None:
+                setattr(event, _LOOKUP, lookup)
+            yield from event.to_default_asset_events(
+                manifest=self.manifest,
+                dagster_dbt_translator=self.dagster_dbt_translator,
+                context=self.context,
+                target_path=self.target_path,
+                project=self.project,
+            )
 
     def _stream_stdout(self) -> Iterator[str | DbtEvent]:
         """Yield dbt's events, and as text what is not one."""

@@ -1,0 +1,104 @@
+"""A build costs Dagster less, and its event log is the one that stock Dagster writes."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from dagster import AssetsDefinition, DagsterEventType, DagsterInstance, Definitions
+from dagster._core.execution.context.system import StepExecutionContext
+from dagster._serdes import serialize_value
+
+from benchmarks.projects import make_project
+from dagster_apollo.dbt import step_costs
+from dagster_apollo.dbt.code_location import build_definitions
+from dagster_apollo.runtime import start
+from tests.integration.conftest import MakeEnvironment
+
+pytestmark = pytest.mark.integration
+
+MODELS = 20
+_VOLATILE = (
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "UUID"),
+    (re.compile(r'"(timestamp|storage_id|value|duration_ms)": ?[0-9.]+'), r'"\1": N'),
+    (re.compile(r'\["dagster/input_event_pointer/([^"]+)", "\d+"\]'), r"pointer \1"),
+    (re.compile(r'"dagster/input_event_pointer/([^"]+)": "\d+"'), r"pointer \1"),
+    (re.compile(r'"(log_key|file_key)": "[a-z]+"'), "FILE"),
+    (re.compile(r"\b\d+(\.\d+)?(ms|s)\b"), "TIME"),
+    (re.compile(r'"pid": ?"?\d+"?|pid: \d+|\(pid: \d+\)'), "PID"),
+)
+
+
+@pytest.fixture(scope="module")
+def definitions(
+    apollo_env: MakeEnvironment, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Definitions]:
+    """A project in which a model fails, some are skipped, one test fails and another warns."""
+    tenants = tmp_path_factory.mktemp("costs") / "tenants"
+    project = make_project(tenants / "dbt_costs", MODELS, tests_per_model=2)
+    (project / "models" / "broken.sql").write_text("select 1 / 'x' as id, {{ ref('model_00000') }}")
+    (project / "models" / "after.sql").write_text("select * from {{ ref('broken') }}")
+    (project / "tests").mkdir()
+    (project / "tests" / "fails.sql").write_text("select * from {{ ref('model_00019') }}")
+    (project / "tests" / "warns.sql").write_text(
+        "{{ config(severity='warn') }} select * from {{ ref('model_00001') }}"
+    )
+    env = apollo_env(tenants, DBT_THREADS="1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DBT_PROFILES_DIR", "")
+        patch.setenv("DAGSTER_HOME", env["DAGSTER_HOME"])
+        yield build_definitions(start(environ=env))
+
+
+def build(definitions: Definitions) -> list[Any]:
+    """The event log of one build."""
+    with DagsterInstance.ephemeral() as instance:
+        job = definitions.resolve_job_def("costs_build")
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+        return list(instance.all_logs(result.run_id))
+
+
+def plain(entry: Any) -> str:
+    text = serialize_value(entry)
+    for pattern, replacement in _VOLATILE:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def test_the_event_log_is_that_of_stock_dagster(
+    definitions: Definitions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = build(definitions)
+    monkeypatch.setattr(step_costs, "_KNOWN", ("0.0.",))
+    stock = build(definitions)
+    assert "is not known: each output costs more" in caplog.text
+    kinds = Counter(it.dagster_event_type for it in stock if it.dagster_event_type)
+    assert kinds[DagsterEventType.ASSET_MATERIALIZATION] == MODELS
+    assert kinds[DagsterEventType.ASSET_CHECK_EVALUATION] == 2 * MODELS + 2
+    assert kinds[DagsterEventType.STEP_FAILURE] == 1
+    for our, its in zip(map(plain, ours), map(plain, stock), strict=True):
+        assert our == its
+
+
+def test_no_set_of_all_keys_is_made_for_each_output(
+    definitions: Definitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+    for owner, name in (
+        (AssetsDefinition, "asset_and_check_keys"),
+        (StepExecutionContext, "get_output_asset_keys"),
+    ):
+        stock = getattr(owner, name)
+
+        def counted(self: Any, stock: Any = stock, name: str = name) -> Any:
+            calls[name] += 1
+            return stock.fget(self) if isinstance(stock, property) else stock(self)
+
+        is_property = isinstance(stock, property)
+        monkeypatch.setattr(owner, name, property(counted) if is_property else counted)
+    events = build(definitions)
+    outputs = sum(it.dagster_event_type is DagsterEventType.STEP_OUTPUT for it in events)
+    assert outputs > 3 * MODELS
+    # loading the job makes some, too; what counts is that no output makes another
+    assert sum(calls.values()) < MODELS / 2, calls
