@@ -21,7 +21,9 @@ def run(*, host: str, port: int | None) -> int:
     """
     signals = StopSignals().install()
     logging.basicConfig(
-        stream=sys.stdout, level=logging.INFO, format="%(asctime)s - %(name)s - %(message)s"
+        stream=sys.stdout,
+        level=logging.INFO,
+        format="%(asctime)s - %(name)s - %(levelname)s - %(message)s",
     )
     settings = load_services()
     return run_code_server(settings, host, port or settings.port or _DEFAULT_PORT, signals)
