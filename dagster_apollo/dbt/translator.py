@@ -27,6 +27,7 @@ class TenantTranslator(DagsterDbtTranslator):
     def __init__(self, settings: TenantSettings) -> None:
         super().__init__(_SETTINGS)
         self._tenant = settings.tenant
+        self._specs: dict[tuple[int, str, int], AssetSpec] = {}
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
         """`[tenant, ...dbt's own key]`, so that equal names of two tenants never meet."""
@@ -53,12 +54,18 @@ class TenantTranslator(DagsterDbtTranslator):
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> AssetSpec:
-        """The stock spec; its kinds say how the node is built, too."""
-        spec = super().get_asset_spec(manifest, unique_id, project)
-        kind = _kind(self.get_resource_props(manifest, unique_id))
-        if kind is None or kind in spec.kinds:
-            return spec
-        return spec.replace_attributes(kinds={*spec.kinds, kind})
+        """The stock spec; its kinds say how the node is built, too.
+
+        Dagster asks for each some twenty times, so it is made once.
+        """
+        memo = (id(manifest), unique_id, id(project))
+        if memo not in self._specs:
+            spec = super().get_asset_spec(manifest, unique_id, project)
+            kind = _kind(self.get_resource_props(manifest, unique_id))
+            if kind is not None and kind not in spec.kinds:
+                spec = spec.replace_attributes(kinds={*spec.kinds, kind})
+            self._specs[memo] = spec
+        return self._specs[memo]
 
 
 def _folder(props: Mapping[str, Any]) -> str | None:
