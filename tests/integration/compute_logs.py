@@ -29,7 +29,7 @@ with manager.capture_logs(json.loads(sys.argv[1])):
 
 
 def start_capturing(
-    env: Mapping[str, str], log_key: Sequence[str], program: str
+    env: Mapping[str, str], log_key: Sequence[str], program: str, stdout: int = subprocess.PIPE
 ) -> "subprocess.Popen[bytes]":
     """Run a program in a process of its own that captures its output, as a run's does."""
     return subprocess.Popen(
@@ -37,7 +37,7 @@ def start_capturing(
         cwd=CHECKOUT,
         env=dict(env),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
     )
 

@@ -46,7 +46,8 @@ def test_what_python_children_and_file_descriptors_write_is_captured_in_order(
 ) -> None:
     program = """
 print("printed"); os.system("echo by a child; echo to stderr >&2"); print("printed again")
-sys.stdout.flush(); os.write(1, b"raw\\n"); print("error", file=sys.stderr); print("no line", end="")
+sys.stdout.flush(); os.write(1, b"raw\\n"); print("error", file=sys.stderr)
+print("no line", end="")
 """
     code, _, errors = capture(env, KEY, program)
     assert code == 0, errors

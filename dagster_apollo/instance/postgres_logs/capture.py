@@ -23,6 +23,7 @@ _COLLECTOR: Final = "dagster_apollo.instance.postgres_logs.collector"
 _PIPE_BYTES: Final = 1024 * 1024
 """What fits in a pipe while the collector starts; as much as Linux allows everybody."""
 _WAIT_SECONDS: Final = 10.0
+_DRAIN_SECONDS: Final = 1.0
 _log = logging.getLogger("apollo.compute_logs")
 
 
@@ -98,6 +99,7 @@ class _Collector:
         self._answer: bytes | None = None
         self._answered = threading.Event()
         self._is_left = False
+        self._pumps: list[threading.Thread] = []
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", _COLLECTOR, *(str(it.source) for it in streams)],
@@ -123,6 +125,8 @@ class _Collector:
             fault = self._answer.decode().strip()
         else:
             fault = "its collector was killed; what came after that is not stored"
+        for thread in self._pumps:
+            thread.join(_DRAIN_SECONDS)
         if fault:
             _log.warning("Compute log %s: %s", self._name, fault)
 
@@ -130,8 +134,10 @@ class _Collector:
         with contextlib.suppress(OSError), self._control.makefile("rb") as lines:
             self._answer = lines.readline()
         if not self._answer and not self._is_left:
-            for stream in self._streams:
+            self._pumps = [
                 start_pump(os.dup(stream.source), os.dup(stream.original))
+                for stream in self._streams
+            ]
         self._answered.set()
         self._process.wait()
 
