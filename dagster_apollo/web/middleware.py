@@ -121,7 +121,7 @@ class FrontDoor:
         elif identity is None:
             await refuse(scope, receive, send, self._to_sign_in(connection))
         elif not await run_sync(self._is_allowed, connection, identity):
-            needed = role_for_route(scope["method"], scope["path"])
+            needed = role_for_route(scope.get("method", "GET"), scope["path"])
             text = f"This needs the role {needed}; you have the role {identity.role}."
             await refuse(scope, receive, send, JSONResponse({"error": text}, 403))
         elif scope["type"] == "websocket":

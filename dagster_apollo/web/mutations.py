@@ -156,7 +156,7 @@ def _texts(value: object) -> list[str]:
 
 
 def targets(arguments: object) -> Iterator[str]:
-    """What a call's own arguments say it is about: runs, jobs, assets, …"""
+    """What a call's own arguments say it is about: runs, jobs, assets, and so on."""
     if isinstance(arguments, list):
         for item in arguments:
             yield from targets(item)

@@ -1,0 +1,166 @@
+"""Signing in at an OpenID Connect provider: discovery, PKCE, state and nonce are Authlib's.
+
+Apollo decides who of the provider's people gets in, and with which role.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import httpx
+from authlib.integrations.base_client.errors import OAuthError  # type: ignore[import-untyped]
+from authlib.integrations.starlette_client import OAuth  # type: ignore[import-untyped]
+from authlib.integrations.starlette_client.apps import (  # type: ignore[import-untyped]
+    StarletteOAuth2App,
+)
+from joserfc.errors import JoseError
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+
+from dagster_apollo.errors import ApolloError
+from dagster_apollo.web.contract import WebSettings
+from dagster_apollo.web.identity import Identity
+from dagster_apollo.web.oidc_contract import OidcSettings
+
+_GOOGLE: Final = "https://accounts.google.com"
+_TIMEOUT_SECONDS: Final = 10
+_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384")
+"""What an ID token may be signed with: keys that the provider alone has."""
+_log = logging.getLogger("apollo.web")
+
+
+class OidcError(ApolloError):
+    """A sign-in at the provider failed; the text is for the person who tried."""
+
+
+class NotAdmittedError(OidcError):
+    """The provider knows the person, and the settings do not let them in."""
+
+
+def admit(claims: Mapping[str, Any], settings: OidcSettings) -> Identity:
+    """Who a person is to Apollo, by what the provider says of them.
+
+    Raises:
+        NotAdmittedError: they are not let in.
+    """
+    email = str(claims.get("email") or "").strip().lower()
+    verified = bool(email) and claims.get("email_verified") in {True, "true"}
+    if settings.domains is not None:
+        if not verified:
+            raise NotAdmittedError("The provider does not say that your mail address is yours.")
+        domain = email.rpartition("@")[2]
+        if settings.issuer.rstrip("/") == _GOOGLE:
+            # an address of a domain can belong to a private account; `hd` says that it does not
+            domain = str(claims.get("hd") or "").lower()
+        if domain not in settings.domains:
+            raise NotAdmittedError("Your mail domain is not let in here.")
+    groups = claims.get(settings.groups_claim) or ()
+    names = {groups} if isinstance(groups, str) else {str(group) for group in groups}
+    roles = [role for group, role in settings.roles.items() if group in names]
+    role = max(roles, default=settings.default_role)
+    if role is None:
+        raise NotAdmittedError("None of your groups is let in here.")
+    name = email if verified else f"oidc:{claims.get('preferred_username') or claims['sub']}"
+    return Identity(name, role, "oidc")
+
+
+class Provider:
+    """The provider, as Apollo talks to it.
+
+    Args:
+        settings: the front door's settings, with a provider and a public URL.
+    """
+
+    CALLBACK: Final = "/auth/oidc/callback"
+
+    def __init__(self, settings: WebSettings) -> None:
+        if settings.oidc is None or settings.public_url is None:
+            raise ValueError("there is no provider")
+        self._settings = settings.oidc
+        self._redirect_uri = f"{settings.public_url}{self.CALLBACK}"
+        self._client: StarletteOAuth2App = OAuth().register(
+            "apollo",
+            client_id=self._settings.client_id,
+            client_secret=self._settings.client_secret.get_secret_value(),
+            server_metadata_url=(
+                f"{self._settings.issuer.rstrip('/')}/.well-known/openid-configuration"
+            ),
+            client_kwargs={
+                "scope": self._settings.scopes,
+                "code_challenge_method": "S256",
+                "timeout": _TIMEOUT_SECONDS,
+            },
+        )
+
+    async def redirect(self, request: Request) -> RedirectResponse:
+        """Send somebody to the provider; what must be remembered is left in request.session.
+
+        Raises:
+            OidcError: the provider does not answer.
+        """
+        try:
+            await self._load_metadata()
+            response: RedirectResponse = await self._client.authorize_redirect(
+                request, self._redirect_uri
+            )
+        except (httpx.HTTPError, ValueError, RuntimeError) as error:
+            raise self._unavailable(error) from None
+        return response
+
+    async def identify(self, request: Request) -> Identity:
+        """Who came back from the provider.
+
+        Raises:
+            OidcError: the answer is not one to this browser's question, or cannot be verified.
+            NotAdmittedError: it is, and they are not let in.
+        """
+        try:
+            metadata = await self._load_metadata()
+            token = await self._client.authorize_access_token(
+                request,
+                claims_options={
+                    "iss": {"essential": True, "values": [metadata["issuer"]]},
+                    "aud": {"essential": True, "value": self._settings.client_id},
+                    "exp": {"essential": True},
+                    "sub": {"essential": True},
+                },
+            )
+            claims = await self._claims(token)
+        except httpx.HTTPError as error:
+            raise self._unavailable(error) from None
+        except (OAuthError, JoseError, ValueError, KeyError, RuntimeError) as error:
+            # their texts hold what the client sent
+            _log.warning("A sign-in at the provider failed: %s", type(error).__name__)
+            raise OidcError("The sign-in at the provider did not succeed. Try again.") from None
+        return admit(claims, self._settings)
+
+    async def _load_metadata(self) -> Mapping[str, Any]:
+        """The provider's configuration, whose issuer must be the one that was set."""
+        metadata: dict[str, Any] = await self._client.load_server_metadata()
+        if str(metadata.get("issuer")).rstrip("/") != self._settings.issuer.rstrip("/"):
+            self._client.server_metadata.clear()
+            raise ValueError("another issuer")
+        offered = metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
+        metadata["id_token_signing_alg_values_supported"] = [
+            name for name in offered if name in _ALGORITHMS
+        ] or ["RS256"]
+        return metadata
+
+    async def _claims(self, token: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the ID token says, and where that is not enough, what the provider adds to it."""
+        identity: Mapping[str, Any] | None = token.get("userinfo")
+        if not identity:
+            raise ValueError("no ID token")
+        wanted = {"email", "email_verified"} | (
+            {self._settings.groups_claim} if self._settings.roles else set()
+        )
+        if wanted <= identity.keys() or "userinfo_endpoint" not in self._client.server_metadata:
+            return identity
+        more = await self._client.userinfo(token=dict(token))
+        if more.get("sub") != identity["sub"]:
+            raise ValueError("user information of somebody else")
+        return {**more, **identity}
+
+    def _unavailable(self, error: Exception) -> OidcError:
+        _log.warning("The provider cannot be used: %s", type(error).__name__)
+        return OidcError("The provider cannot be reached at the moment. Try again soon.")

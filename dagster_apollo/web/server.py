@@ -1,0 +1,141 @@
+"""`apollo webserver`: everything that is there before the first request, and until the last."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import uvicorn
+from dagster import DagsterInstance
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceLoadTarget
+from dagster_webserver.version import __version__
+from pydantic import SecretStr
+from starlette.applications import Starlette
+
+from dagster_apollo.instance.database import engine_of
+from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
+from dagster_apollo.instance.schema import require_current
+from dagster_apollo.services.contract import ServiceSettings, load_services
+from dagster_apollo.services.registry import registered
+from dagster_apollo.services.signals import StopSignals
+from dagster_apollo.services.workspace import CodeServers
+from dagster_apollo.web.attempts import Attempts
+from dagster_apollo.web.audit import Audit
+from dagster_apollo.web.authentication import Authentication
+from dagster_apollo.web.contract import WebSettings, load_web
+from dagster_apollo.web.health import Health
+from dagster_apollo.web.pages import Pages
+from dagster_apollo.web.sessions import Sessions
+from dagster_apollo.web.tokens import Tokens
+from dagster_apollo.web.webserver import ApolloWebserver, Parts
+
+_STATEMENT_MILLISECONDS = 15_000
+_POOL_RECYCLE_SECONDS = 3600
+_POOL_MAX_OVERFLOW = 20
+_OWN_POOL_SIZE = 5
+_RESERVE_SECONDS = 5
+_LONGEST_DRAIN_SECONDS = 20
+_log = logging.getLogger("apollo.web")
+
+
+def run_webserver(host: str, port: int | None, default_port: int, signals: StopSignals) -> int:
+    """Serve the UI until asked to stop.
+
+    Args:
+        host: the address to listen at.
+        port: the port; None: PORT, else the default.
+        default_port: the port that counts where nothing else is said.
+        signals: kept, so that the process ends in order: uvicorn raises a signal anew when it has
+            stopped.
+
+    Returns:
+        The exit code of the process.
+
+    Raises:
+        ApolloError: bad configuration, a schema of another release, or a webserver that does not
+            belong to the other services.
+    """
+    services = load_services()
+    settings = load_web(host)
+    workspace = CodeServers.of(services)
+    require_current(services.dagster_pg_uri)
+    _say_who_gets_in(settings, host)
+    with (
+        open_instance(services.dagster_home, RELEASE_CONFIG) as instance,
+        registered(services, "webserver"),
+        serving(settings, services.dagster_pg_uri, instance, workspace) as app,
+    ):
+        if not signals.requests:
+            server = uvicorn.Server(
+                _configuration(app, services, host, port or services.port or default_port)
+            )
+            server.run()
+            if not server.started:
+                return 1
+    return 0
+
+
+@contextlib.contextmanager
+def serving(
+    settings: WebSettings,
+    uri: SecretStr,
+    instance: DagsterInstance,
+    workspace: WorkspaceLoadTarget,
+) -> Iterator[Starlette]:
+    """The application, for the length of a `with` block.
+
+    Args:
+        settings: the front door's settings.
+        uri: the database of the instance and of Apollo's own tables.
+        instance: the Dagster instance.
+        workspace: where the code locations are.
+    """
+    instance.optimize_for_webserver(
+        _STATEMENT_MILLISECONDS, _POOL_RECYCLE_SECONDS, _POOL_MAX_OVERFLOW
+    )
+    engine = engine_of(uri, pool_size=_OWN_POOL_SIZE)
+    try:
+        with WorkspaceProcessContext(instance, workspace, version=__version__) as context:
+            sessions = Sessions(settings, engine) if settings.requires_sign_in else None
+            tokens, attempts, audit = Tokens(engine), Attempts(), Audit(engine)
+            parts = Parts(
+                settings=settings,
+                authentication=Authentication(settings, sessions, tokens, attempts),
+                audit=audit,
+                pages=Pages(settings, sessions, tokens, attempts, audit),
+                health=Health(context, uri),
+            )
+            yield ApolloWebserver(context, parts).create_asgi_app()
+    finally:
+        engine.dispose()
+
+
+def _configuration(
+    app: Starlette, services: ServiceSettings, host: str, port: int
+) -> uvicorn.Config:
+    """How uvicorn serves: its access log would hold query strings, and names the software."""
+    drain = max(1, min(_LONGEST_DRAIN_SECONDS, services.shutdown_seconds - _RESERVE_SECONDS))
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,  # trusted by APOLLO_TRUSTED_PROXIES alone; uvicorn's default differs
+        server_header=False,
+        timeout_graceful_shutdown=drain,
+    )
+
+
+def _say_who_gets_in(settings: WebSettings, host: str) -> None:
+    if settings.requires_sign_in:
+        ways = [f"{len(settings.users)} user(s) by password"] if settings.users else []
+        if settings.oidc:
+            ways.append(f"people of {settings.oidc.issuer}")
+        _log.info("Sign-in is required: %s", ", ".join(ways))
+    else:
+        _log.warning(
+            "No sign-in is configured: everybody who reaches %s on this machine is an admin", host
+        )

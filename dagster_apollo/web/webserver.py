@@ -1,0 +1,170 @@
+"""Dagster's webserver behind the front door: its application, routes and requests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster_webserver.webserver import DagsterWebserver
+from graphene import Schema  # type: ignore[import-untyped]
+from graphql import GraphQLError
+from markupsafe import escape
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute
+from starlette.websockets import WebSocket
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from dagster_apollo.web.audit import Audit
+from dagster_apollo.web.authentication import Authentication
+from dagster_apollo.web.compute_logs import download
+from dagster_apollo.web.context import RoleRequestContext
+from dagster_apollo.web.contract import WebSettings
+from dagster_apollo.web.graphql_requests import refusal_of, subscription_error, wants_graphiql
+from dagster_apollo.web.headers import (
+    SANDBOX_POLICY,
+    SecurityHeaders,
+    graphiql_policy,
+    make_nonce,
+)
+from dagster_apollo.web.health import Health
+from dagster_apollo.web.identity import identity_of
+from dagster_apollo.web.launches import stamp_launches
+from dagster_apollo.web.middleware import FrontDoor, KnownHosts, OwnOrigin
+from dagster_apollo.web.mutations import RefusedError, guard_mutations
+from dagster_apollo.web.pages import Pages
+
+_FORBIDDEN: Final = 403
+_POLL_MILLISECONDS: Final = 2000
+_CSP: Final = "Content-Security-Policy"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the front door is made of, for the webserver to put together."""
+
+    settings: WebSettings
+    authentication: Authentication
+    audit: Audit
+    pages: Pages
+    health: Health
+
+
+class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestContext]):
+    """Dagster's webserver, which lets nobody in who has not signed in."""
+
+    def __init__(self, process_context: WorkspaceProcessContext, parts: Parts) -> None:
+        self._parts = parts
+        super().__init__(process_context, live_data_poll_rate=_POLL_MILLISECONDS)
+        stamp_launches(process_context.instance)
+
+    def build_graphql_schema(self) -> Schema:
+        """Dagster's schema, its mutations guarded."""
+        schema = super().build_graphql_schema()
+        guard_mutations(schema.graphql_schema, self._parts.audit)
+        return schema
+
+    def build_middleware(self) -> list[Middleware]:
+        """What stands before every route, the outermost first."""
+        parts = self._parts
+        settings = parts.settings
+        proxies = list(settings.trusted_proxies)
+        return [
+            *([Middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)] if proxies else []),
+            Middleware(SecurityHeaders, https=settings.is_https),
+            Middleware(KnownHosts, settings=settings),
+            Middleware(OwnOrigin, settings=settings),
+            Middleware(
+                FrontDoor,
+                settings=settings,
+                authentication=parts.authentication,
+                audit=parts.audit,
+            ),
+            *super().build_middleware(),
+        ]
+
+    def build_routes(self) -> list[BaseRoute]:
+        """Apollo's own routes, then Dagster's, whose last ones take every path."""
+        stock: Sequence[BaseRoute] = super().build_routes()  # type: ignore[no-untyped-call]
+        return [*self._parts.health.routes(), *self._parts.pages.routes(), *stock]
+
+    def _make_request_context(self, conn: HTTPConnection) -> RoleRequestContext:
+        return RoleRequestContext.of(self._process_context, conn)
+
+    async def graphql_http_endpoint(self, request: Request) -> Response:
+        """Take operations by POST of JSON alone; GET shows the page that explores the API."""
+        if wants_graphiql(request):
+            page: Response = await super().graphql_http_endpoint(request)
+            nonce = make_nonce()
+            html = bytes(page.body).decode().replace("<script", f'<script nonce="{nonce}"')
+            return HTMLResponse(html, headers={_CSP: graphiql_policy(nonce)})
+        refusal = await refusal_of(request)
+        if refusal is not None:
+            return refusal
+        response: Response = await super().graphql_http_endpoint(request)
+        return response
+
+    async def execute_graphql_subscription(
+        self,
+        websocket: WebSocket,
+        operation_id: str,
+        query: str,
+        variables: dict[str, Any] | None,
+        operation_name: str | None,
+    ) -> Any:  # noqa: ANN401
+        """Take subscriptions, and nothing else."""
+        error = subscription_error(self._graphene_schema.graphql_schema, query, operation_name)
+        if error is not None:
+            return None, error.formatted
+        return await super().execute_graphql_subscription(
+            websocket, operation_id, query, variables, operation_name
+        )
+
+    def handle_graphql_errors(self, errors: Sequence[GraphQLError]) -> list[Any]:
+        """Say in one sentence what was refused; Dagster adds stack traces to other errors."""
+        return [
+            error.formatted
+            if _is_refusal(error)
+            else super(ApolloWebserver, self).handle_graphql_errors([error])[0]
+            for error in errors
+        ]
+
+    def _determine_status_code(
+        self, resolver_errors: list[GraphQLError] | None, captured_errors: list[Exception]
+    ) -> int:
+        if any(map(_is_refusal, resolver_errors or ())):
+            return _FORBIDDEN
+        return int(super()._determine_status_code(resolver_errors, captured_errors))
+
+    def index_html_endpoint(self, request: Request) -> HTMLResponse:
+        """Dagster's page, with who is signed in and the way out."""
+        page: HTMLResponse = super().index_html_endpoint(request)
+        html = with_account(bytes(page.body).decode(), identity_of(request).name)
+        headers = {k: v for k, v in page.headers.items() if not k.startswith("content-length")}
+        return HTMLResponse(html, headers=headers)
+
+    async def download_captured_logs_endpoint(self, request: Request) -> Response:
+        """What a run printed, from whichever compute log manager there is."""
+        with self.request_context(request) as context:
+            return download(context.instance.compute_log_manager, request.path_params["path"])
+
+    async def download_notebook(self, request: Request) -> Response:
+        """A notebook of a code location, in a sandbox: it is not Apollo's."""
+        response: Response = await super().download_notebook(request)
+        response.headers[_CSP] = SANDBOX_POLICY
+        return response
+
+
+def _is_refusal(error: GraphQLError) -> bool:
+    return isinstance(error.original_error, RefusedError)
+
+
+def with_account(html: str, name: str) -> str:
+    """Dagster's page with a link to the account page; its own scripts do not know of it."""
+    link = (
+        '<link rel="stylesheet" href="/auth/account.css"/>'
+        f'<a class="apollo-account" href="/auth/account" title="Account and sign-out">'
+        f"{escape(name)}</a>"
+    )
+    return html.replace("</body>", f"{link}</body>", 1)
