@@ -20,6 +20,10 @@ app = typer.Typer(
 _EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
 tenant_app = typer.Typer(help="The tenants: the dbt projects of this checkout.")
 app.add_typer(tenant_app, name="tenant")
+user_app = typer.Typer(help="Users who sign in to the UI by password.")
+app.add_typer(user_app, name="user")
+token_app = typer.Typer(help="Tokens by which scripts reach the UI's API.")
+app.add_typer(token_app, name="token")
 
 TenantNames = Annotated[
     list[str] | None, typer.Argument(metavar="[TENANT]...", help="Tenants; all if none is named.")
@@ -27,6 +31,7 @@ TenantNames = Annotated[
 TargetOption = Annotated[
     str | None, typer.Option("--target", "-t", help="local, dev or prod; wins over DBT_TARGET.")
 ]
+RoleOption = Annotated[str, typer.Option("--role", help="viewer, operator or admin.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -141,6 +146,64 @@ def code_server(
     from dagster_apollo.cli.code_server import run
 
     raise typer.Exit(run(host=host, port=port))
+
+
+@app.command()
+def webserver(
+    host: Annotated[str, typer.Option("--host", help="The address to serve at.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option("--port", "-p", help="The port; by default PORT, else 3000.")
+    ] = None,
+) -> None:
+    """Serve the UI to those who have signed in."""
+    from dagster_apollo.cli.webserver import run
+
+    raise typer.Exit(run(host=host, port=port))
+
+
+@user_app.command("hash")
+def user_hash(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")],
+    role: RoleOption = "viewer",
+) -> None:
+    """Ask for a password, and print the user's entry for APOLLO_USERS."""
+    from dagster_apollo.cli.user import hash_user
+
+    hash_user(name, role=role)
+
+
+@token_app.command("create")
+def token_create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call the token.")],
+    role: RoleOption = "viewer",
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, max=3650, help="For how long it is valid.")
+    ] = None,
+) -> None:
+    """Make a token, and print it this once."""
+    from dagster_apollo.cli.token import create
+
+    create(name, role=role, days=days)
+
+
+@token_app.command("list")
+def token_list(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the tokens as JSON.")] = False,
+) -> None:
+    """List the tokens."""
+    from dagster_apollo.cli.token import show
+
+    show(as_json=as_json)
+
+
+@token_app.command("revoke")
+def token_revoke(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The token's name.")],
+) -> None:
+    """Make a token worthless."""
+    from dagster_apollo.cli.token import revoke
+
+    revoke(name)
 
 
 @tenant_app.command("list")
