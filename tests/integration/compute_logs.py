@@ -29,11 +29,24 @@ with manager.capture_logs(json.loads(sys.argv[1])):
 
 
 def start_capturing(
-    env: Mapping[str, str], log_key: Sequence[str], program: str, stdout: int = subprocess.PIPE
+    env: Mapping[str, str],
+    log_key: Sequence[str],
+    program: str,
+    *,
+    before: str = "",
+    stdout: int = subprocess.PIPE,
 ) -> "subprocess.Popen[bytes]":
-    """Run a program in a process of its own that captures its output, as a run's does."""
+    """Run a program in a process of its own that captures its output, as a run's does.
+
+    Args:
+        env: the process's environment.
+        log_key: the log.
+        program: Python whose output is captured.
+        before: Python to run first, whose output is not.
+        stdout: where the process's own stdout leads.
+    """
     return subprocess.Popen(
-        [sys.executable, "-c", _CAPTURING, json.dumps(log_key), program],
+        [sys.executable, "-c", before + _CAPTURING, json.dumps(log_key), program],
         cwd=CHECKOUT,
         env=dict(env),
         stdin=subprocess.DEVNULL,

@@ -165,8 +165,9 @@ def main(sources: Sequence[int]) -> None:
     ]
 
     def drain() -> None:
+        until = time.monotonic() + _DRAIN_SECONDS
         for thread in pumps:
-            thread.join(_DRAIN_SECONDS)
+            thread.join(max(0.0, until - time.monotonic()))
 
     fault = collect(order, backlogs, Watch(lines), drain)
     try:

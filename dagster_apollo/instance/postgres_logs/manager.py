@@ -83,10 +83,14 @@ class PostgresComputeLogManager(ComputeLogManager, ConfigurableClass):
         return self._store.read(log_key, io_type.value, offset or 0, max_bytes)
 
     def get_log_metadata(self, log_key: Sequence[str]) -> CapturedLogMetadata:
-        """Where the log is. Dagster's webserver downloads files only, so there is no URL."""
+        """Where the log is, and where Apollo's webserver gives it as a file."""
+        key = key_text(log_key)
+        address = None if "%2F" in key else f"/logs/{key}"  # its path could not be taken apart
         return CapturedLogMetadata(
-            stdout_location=f"Postgres: {key_text(log_key)} stdout",
-            stderr_location=f"Postgres: {key_text(log_key)} stderr",
+            stdout_location=f"Postgres: {key} stdout",
+            stderr_location=f"Postgres: {key} stderr",
+            stdout_download_url=address and f"{address}/out",
+            stderr_download_url=address and f"{address}/err",
         )
 
     def get_log_keys_for_log_key_prefix(
