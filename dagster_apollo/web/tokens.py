@@ -84,13 +84,16 @@ class Tokens:
                 "most 63), beginning with a letter or a digit."
             )
         token = f"{PREFIX}{secrets.token_urlsafe(32)}"
-        values = {"name": name, "digest": _digest(token), "role": str(role)}
-        expires_at = func.now() + timedelta(days=days) if days else None
+        values = {
+            "name": name,
+            "digest": _digest(token),
+            "role": str(role),
+            "created_by": created_by,
+            "expires_at": func.now() + timedelta(days=days) if days else None,
+        }
         try:
             with self._engine.begin() as connection:
-                connection.execute(
-                    insert(API_TOKEN).values(values, created_by=created_by, expires_at=expires_at)
-                )
+                connection.execute(insert(API_TOKEN).values(values))
         except IntegrityError:
             raise TokenError(
                 f"There is, or was, a token named {name}. Choose another name: the audit log "

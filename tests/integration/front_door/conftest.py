@@ -1,0 +1,73 @@
+"""One code server and one front door for the session."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from dagster._grpc.client import DagsterGrpcClient
+
+from dagster_apollo.services.contract import CodeServer
+from tests.integration.conftest import MakeDatabase, environment, free_port
+from tests.integration.front_door.site import LOCATION, Site, serve, variables
+
+ServeSite = Callable[..., AbstractContextManager[Site]]
+
+
+@pytest.fixture(scope="session")
+def code_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeServer]:
+    """Dagster's own gRPC server of the location in location.py."""
+    port = free_port()
+    home = tmp_path_factory.mktemp("code-server")
+    file = Path(__file__).with_name("location.py")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dagster", "api", "grpc", "-f", str(file), "-p", str(port)],
+        cwd=home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                DagsterGrpcClient(port=port, host="127.0.0.1").ping("")
+                break
+            except Exception:
+                assert process.poll() is None, "the code server has ended"
+                assert time.monotonic() < deadline, "the code server does not answer"
+                time.sleep(0.2)
+        yield CodeServer(LOCATION, "127.0.0.1", port)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def serve_site(
+    make_database: MakeDatabase,
+    _migrated_template: str,
+    code_server: CodeServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> ServeSite:
+    """Serve a front door with a database of its own: `with serve_site(NAME="value") as site`."""
+
+    def make(bind: str = "0.0.0.0", **others: str) -> AbstractContextManager[Site]:
+        return serve(
+            make_database(_migrated_template),
+            tmp_path_factory.mktemp("home"),
+            code_server,
+            variables(**others),
+            bind,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def site(serve_site: ServeSite) -> Iterator[Site]:
+    """The front door with three users: vera (viewer), otto (operator) and ada (admin)."""
+    with serve_site() as serving:
+        yield serving
