@@ -59,7 +59,7 @@ def _tenant_definitions(
     dbt = TenantDbtResource(prepared.settings, prepared.project, observer)
     return Definitions(
         assets=[assets],
-        jobs=[schedule.job, *tenant_jobs(prepared, assets)],
+        jobs=[schedule.job, *tenant_jobs(prepared)],
         schedules=[schedule] if prepared.settings.is_production else [],
         # hardcoded: the fields of a resource that Dagster configures are stored with every job
         resources={prepared.resource_key: ResourceDefinition.hardcoded_resource(dbt)},

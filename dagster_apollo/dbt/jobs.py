@@ -5,8 +5,10 @@ from typing import Any
 
 import orjson
 from dagster import (
+    AssetKey,
     AssetObservation,
     AssetsDefinition,
+    AssetSelection,
     DefaultScheduleStatus,
     Failure,
     JobDefinition,
@@ -17,9 +19,10 @@ from dagster import (
     op,
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from dagster_dbt import build_dbt_asset_selection, build_schedule_from_dbt_selection
+from dagster_dbt import build_schedule_from_dbt_selection
 
 from dagster_apollo.dbt.assets import TenantProject
+from dagster_apollo.dbt.manifest import asset_nodes
 from dagster_apollo.dbt.process import stop_dbt
 from dagster_apollo.dbt.resource import TenantDbtResource
 
@@ -45,19 +48,29 @@ def tenant_schedule(prepared: TenantProject, assets: AssetsDefinition) -> Schedu
     )
 
 
-def tenant_jobs(prepared: TenantProject, assets: AssetsDefinition) -> Sequence[Job]:
+def tenant_jobs(prepared: TenantProject) -> Sequence[Job]:
     """The tenant's jobs apart from `<tenant>_build`: seed, snapshot and source freshness."""
     jobs: list[Job] = [
         define_asset_job(
             f"{prepared.settings.tenant.identifier}_{kind}",
-            selection=build_dbt_asset_selection([assets], dbt_select=f"resource_type:{kind}"),
+            selection=AssetSelection.assets(*keys),
             tags=run_tags(prepared),
             description=f"Builds and tests the {kind}s of tenant {prepared.settings.tenant.name}.",
         )
         for kind in ("seed", "snapshot")
-        if any(node["resource_type"] == kind for node in prepared.manifest["nodes"].values())
+        if (keys := _keys_of(kind, prepared))
     ]
     return [*jobs, _source_freshness_job(prepared)]
+
+
+def _keys_of(kind: str, prepared: TenantProject) -> list[AssetKey]:
+    """The keys of all nodes of a resource type."""
+    manifest, translator = prepared.manifest, prepared.translator
+    return [
+        translator.get_asset_spec(manifest, node["unique_id"], prepared.project).key
+        for node in asset_nodes(manifest)
+        if node["resource_type"] == kind
+    ]
 
 
 def run_tags(prepared: TenantProject) -> dict[str, str]:

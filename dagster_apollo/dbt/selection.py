@@ -1,14 +1,16 @@
 """dbt's selection language, resolved against a manifest without starting dbt."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 
 from dagster import AssetCheckKey, AssetKey
 from dagster._utils.warnings import disable_dagster_warnings
-from dagster_dbt import DbtProject
+from dagster_dbt import DbtProject, utils
 from dagster_dbt.asset_utils import get_asset_check_key_for_test
-from dagster_dbt.utils import select_unique_ids
-from dbt_common.events.event_manager_client import cleanup_event_logger
+from packaging.version import Version
 
+from dagster_apollo.dbt.fingerprint import versions
 from dagster_apollo.dbt.manifest import Manifest, asset_nodes
 from dagster_apollo.dbt.translator import TenantTranslator
 from dagster_apollo.errors import ApolloError
@@ -54,9 +56,8 @@ def resolve_selection(
     Raises:
         ApolloError: the selection is not valid, or needs what only a running dbt has (`state:`).
     """
-    cleanup_event_logger()  # dbt would print a warning of a criterion that matches nothing
     try:
-        unique_ids = select_unique_ids(
+        unique_ids = _select_unique_ids(
             select=select or "fqn:*",
             exclude=exclude or "",
             selector="",
@@ -80,6 +81,15 @@ def resolve_selection(
             and (key := get_asset_check_key_for_test(manifest, translator, unique_id, project))
         )
     return Selection(frozenset(unique_ids), assets, checks)
+
+
+def _select_unique_ids(**selection: Any) -> AbstractSet[str]:  # noqa: ANN401
+    """Select by dbt's own code, which dagster-dbt was imported without (see dbt/__init__.py)."""
+    from dbt_common.events.event_manager_client import cleanup_event_logger
+
+    cleanup_event_logger()  # dbt would print a warning of a criterion that matches nothing
+    setattr(utils, "DBT_PYTHON_VERSION", Version(versions()["dbt-core"]))  # noqa: B010
+    return utils.select_unique_ids(**selection)
 
 
 def selection_arguments(select: str | None, exclude: str | None) -> list[str]:

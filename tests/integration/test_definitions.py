@@ -307,3 +307,21 @@ def test_loading_again_runs_no_dbt(env: dict[str, str], definitions: Definitions
     before = {path: path.stat().st_mtime_ns for path in prepared.glob("[!.]*")}
     build_definitions(start(environ=env))
     assert {path: path.stat().st_mtime_ns for path in prepared.glob("[!.]*")} == before
+
+
+def test_loading_imports_no_dbt(env: dict[str, str], definitions: Definitions) -> None:
+    """It would cost every process a second and 50 MB."""
+    code = (
+        "import sys; from dagster_apollo.definitions import defs; defs.get_repository_def()\n"
+        "print(*(name for name in sys.modules if name.split('.')[0] == 'dbt'))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=CHECKOUT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert result.stdout.split() == []
