@@ -13,7 +13,6 @@ from dagster import DagsterInstance
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage
 
 from dagster_apollo.settings import load_process
 
@@ -35,11 +34,19 @@ class InstanceStorage(DagsterStorage[DagsterInstance], ConfigurableClass):
         """Open the storage that the environment names.
 
         Raises:
-            ConfigurationError: DAGSTER_HOME or DAGSTER_PG_URI is not valid.
+            ConfigurationError: DAGSTER_HOME, DAGSTER_PG_URI or APOLLO_STORAGE_WAIT_SECONDS is not
+                valid.
         """
         process = load_process()
         if process.dagster_pg_uri:
-            return DagsterPostgresStorage(
-                process.dagster_pg_uri.get_secret_value(), inst_data=inst_data
+            # dagster_postgres takes its time to import, and SQLite needs none of it
+            from dagster_apollo.instance.postgres_contract import load_limits
+            from dagster_apollo.instance.postgres_storage import open_postgres
+
+            return open_postgres(
+                process.dagster_pg_uri.get_secret_value(),
+                process.dagster_home,
+                inst_data,
+                load_limits(),
             )
         return DagsterSqliteStorage.from_local(os.fspath(process.dagster_home), inst_data)

@@ -1,0 +1,159 @@
+"""The instance's storage in Postgres: Dagster's own, but with one pool and batched events."""
+
+import logging
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy
+from dagster._core.events import DagsterEvent
+from dagster._core.storage.event_log import EventLogStorage
+from dagster._core.storage.runs import RunStorage
+from dagster._core.storage.schedules import ScheduleStorage
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage, PostgresRunStorage, PostgresScheduleStorage
+from dagster_postgres.utils import retry_pg_connection_fn
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from dagster_apollo.instance.event_buffer import Limits
+from dagster_apollo.instance.postgres_events import BatchingEventLogStorage
+from dagster_apollo.instance.postgres_guard import why_unsupported
+from dagster_apollo.instance.postgres_pool import ConnectionPool, PoolOptions, shared_pool
+from dagster_apollo.instance.postgres_writer import StorageUnavailableError, is_unreachable
+
+_LOGGER: Final = logging.getLogger(__name__)
+_MAIN_TABLES: Final = frozenset({"runs", "instance_info", "event_logs", "jobs"})
+"""The tables by which stock's storages tell a database that has none of theirs."""
+_ATTEMPTS: Final = 3
+
+
+class PooledRunStorage(PostgresRunStorage):
+    """Stock's runs, with connections of the process's pool."""
+
+    def __init__(self, postgres_url: str) -> None:
+        super().__init__(postgres_url, should_autocreate_tables=False)
+        self._use_pool(shared_pool(postgres_url))
+
+    def _use_pool(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._engine = pool.engine
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        """A connection of the pool."""
+        return self._pool.connect()
+
+    def optimize_for_webserver(
+        self, statement_timeout: int, pool_recycle: int, max_overflow: int
+    ) -> None:
+        """Use the webserver's pool."""
+        options = PoolOptions.for_webserver(statement_timeout, pool_recycle, max_overflow)
+        self._use_pool(shared_pool(self.postgres_url, options))
+
+    def handle_run_event(
+        self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
+    ) -> None:
+        """Say in the run what an event says of it; again, where a connection breaks meanwhile."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                super().handle_run_event(run_id, event, update_timestamp)
+            except SQLAlchemyError as error:
+                if attempt == _ATTEMPTS or not is_unreachable(error):
+                    raise
+            else:
+                return
+
+
+class PooledScheduleStorage(PostgresScheduleStorage):
+    """Stock's schedules and sensors, with connections of the process's pool."""
+
+    def __init__(self, postgres_url: str) -> None:
+        super().__init__(postgres_url, should_autocreate_tables=False)
+        self._use_pool(shared_pool(postgres_url))
+
+    def _use_pool(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._engine = pool.engine
+
+    def connect(
+        self,
+        run_id: str | None = None,  # noqa: ARG002 - the base class has it
+    ) -> AbstractContextManager[Connection]:
+        """A connection of the pool."""
+        return self._pool.connect()
+
+    def optimize_for_webserver(
+        self, statement_timeout: int, pool_recycle: int, max_overflow: int
+    ) -> None:
+        """Use the webserver's pool."""
+        options = PoolOptions.for_webserver(statement_timeout, pool_recycle, max_overflow)
+        self._use_pool(shared_pool(self.postgres_url, options))
+
+
+class PooledPostgresStorage(DagsterPostgresStorage):
+    """All three of them.
+
+    Args:
+        postgres_url: the database.
+        home: the instance directory.
+        inst_data: how Dagster makes this storage again.
+        limits: when events are written.
+    """
+
+    def __init__(
+        self,
+        postgres_url: str,
+        home: Path,
+        inst_data: ConfigurableClassData | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    ) -> None:
+        super().__init__(postgres_url, should_autocreate_tables=False, inst_data=inst_data)
+        pool = shared_pool(postgres_url)
+        _ensure_tables(pool, postgres_url)
+        self._pooled_runs = PooledRunStorage(postgres_url)
+        self._pooled_schedules = PooledScheduleStorage(postgres_url)
+        self._batched_events = BatchingEventLogStorage(
+            postgres_url, self._pooled_runs, home, limits
+        )
+        _recover_spills(self._batched_events)
+
+    @property
+    def event_log_storage(self) -> EventLogStorage:
+        """The event log."""
+        return self._batched_events
+
+    @property
+    def run_storage(self) -> RunStorage:
+        """The runs."""
+        return self._pooled_runs
+
+    @property
+    def schedule_storage(self) -> ScheduleStorage:
+        """The schedules and sensors."""
+        return self._pooled_schedules
+
+
+def open_postgres(
+    postgres_url: str, home: Path, inst_data: ConfigurableClassData | None, limits: Limits
+) -> DagsterPostgresStorage:
+    """Open the instance's storage; stock's own where Dagster is of a version that is not known."""
+    why = why_unsupported()
+    if why is None:
+        return PooledPostgresStorage(postgres_url, home, inst_data, limits)
+    _LOGGER.warning("Postgres is used as stock Dagster uses it, which is slower: %s.", why)
+    return DagsterPostgresStorage(postgres_url, inst_data=inst_data)
+
+
+def _ensure_tables(pool: ConnectionPool, postgres_url: str) -> None:
+    """Have stock make what tables are missing, in its own way."""
+    names = retry_pg_connection_fn(lambda: sqlalchemy.inspect(pool.engine).get_table_names())
+    if not _MAIN_TABLES.issubset(names):
+        DagsterPostgresStorage(postgres_url)
+
+
+def _recover_spills(events: BatchingEventLogStorage) -> None:
+    try:
+        events.recover_spills()
+    except (StorageUnavailableError, OSError) as error:
+        _LOGGER.warning("Events of an earlier process stay on disk for now: %s", error)
