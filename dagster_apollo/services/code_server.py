@@ -172,7 +172,7 @@ class _Supervisor:
         """The seconds until the serving process must have ended."""
         if self._asked_at is None:
             return 1.0
-        return self._asked_at + self._plan.leave_at - time.monotonic()
+        return self._asked_at + (self._plan.leave_at + self._seconds) / 2 - time.monotonic()
 
     def _finish(self, code: int) -> int:
         """End the runs that a serving process left when it died while it was to drain them."""
@@ -180,8 +180,9 @@ class _Supervisor:
         if not self._workers():
             return 0 if code in {0, _EXIT_KILLED} else code
         _log.error("The serving process died (%d) before its runs had ended", code)
-        remaining = max(1.0, self._left())
-        self._watch(_Process([*self._arguments, "--drain", str(remaining)], self._environment))
+        if self._left() > 0:
+            arguments = [*self._arguments, "--drain", str(self._left())]
+            self._watch(_Process(arguments, self._environment))
         return code
 
     def _workers(self) -> list[int]:

