@@ -11,7 +11,7 @@ import pytest
 from dagster._grpc.client import DagsterGrpcClient
 
 from dagster_apollo.services.contract import CodeServer
-from tests.integration.conftest import MakeDatabase, environment, free_port
+from tests.integration.conftest import MakeDatabase, free_port
 from tests.integration.front_door.site import LOCATION, Site, serve, variables
 
 ServeSite = Callable[..., AbstractContextManager[Site]]
@@ -54,11 +54,13 @@ def serve_site(
 ) -> ServeSite:
     """Serve a front door with a database of its own: `with serve_site(NAME="value") as site`."""
 
-    def make(bind: str = "0.0.0.0", **others: str) -> AbstractContextManager[Site]:
+    def make(
+        bind: str = "0.0.0.0", *, server: CodeServer = code_server, **others: str
+    ) -> AbstractContextManager[Site]:
         return serve(
             make_database(_migrated_template),
             tmp_path_factory.mktemp("home"),
-            code_server,
+            server,
             variables(**others),
             bind,
         )

@@ -75,9 +75,7 @@ class Site:
         """A browser in which a user has signed in."""
         client = self.client()
         if name not in self.cookies:
-            answer = client.post(
-                "/auth/sign-in", data={"name": name, "password": PASSWORDS[name]}
-            )
+            answer = client.post("/auth/sign-in", data={"name": name, "password": PASSWORDS[name]})
             assert answer.status_code == 303, answer.text
             self.cookies[name] = answer.cookies["__Host-apollo_session"]
         client.cookies.set("__Host-apollo_session", self.cookies[name])

@@ -132,9 +132,12 @@ PERMISSIONS = """{ permissions { permission value }
 
 
 @pytest.mark.parametrize(
-    ("who", "launches", "edits"), [("vera", False, False), ("otto", True, False), ("ada", True, True)]
+    ("who", "launches", "edits"),
+    [("vera", False, False), ("otto", True, False), ("ada", True, True)],
 )
-def test_the_ui_is_told_what_it_may_offer(site: Site, who: str, launches: bool, edits: bool) -> None:
+def test_the_ui_is_told_what_it_may_offer(
+    site: Site, who: str, launches: bool, edits: bool
+) -> None:
     data = graphql(site.signed_in(who), PERMISSIONS).json()["data"]
     for permissions in (
         data["permissions"],
