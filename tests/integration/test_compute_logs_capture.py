@@ -92,6 +92,27 @@ def test_a_crash_of_the_interpreter_shows_in_the_log(
     assert b"Fatal Python error: Segmentation fault" in read_all(manager, KEY)[1]
 
 
+def test_signals_for_the_whole_group_do_not_stop_the_collector(
+    env: dict[str, str], migrated_uri: str
+) -> None:
+    """As Ctrl-C sends them, and systemd."""
+    program = """
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+try:
+    print("begun"); time.sleep(60)
+except KeyboardInterrupt:
+    print("stopping"); time.sleep(1.5); print("stopped")
+"""
+    process = start_capturing(env, KEY, program)
+    manager = manager_of(migrated_uri)
+    wait_until(lambda: read_all(manager, KEY)[0])
+    for member in (*(int(it.name) for it in collectors(process.pid)), process.pid):
+        os.kill(member, signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, b"begun\nstopping\nstopped\n", b"")
+    assert read_all(manager, KEY)[0] == out
+
+
 def test_a_child_that_was_left_behind_does_not_keep_the_process_and_goes_on_writing(
     env: dict[str, str], migrated_uri: str, tmp_path: Path
 ) -> None:

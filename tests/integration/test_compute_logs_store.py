@@ -116,7 +116,8 @@ def test_what_was_stored_when_the_answer_was_lost_is_not_stored_again(
     part = Part(0, b"one\n")
     assert store.append(KEY, "stdout", [part], is_last=False)
     assert store.append(KEY, "stdout", [part, Part(4, b"two\n")], is_last=False)
-    assert manager.get_log_data(KEY).stdout == b"one\ntwo\n"
+    assert store.append(KEY, "stdout", [Part(4, b"two\nthree\n")], is_last=False)
+    assert manager.get_log_data(KEY).stdout == b"one\ntwo\nthree\n"
 
 
 def test_a_log_that_was_deleted_meanwhile_is_not_made_again(
@@ -203,11 +204,13 @@ def test_all_who_follow_cost_one_statement_a_look(
     wait_until(lambda: len(looks) >= 13)
     assert set(looks[10:]) == {10}
     subscriptions.pop().dispose()
-    store.append(KEY, "stdout", [Part(0, b"text")], is_last=True)
+    store.append(KEY, "stdout", [Part(0, b"text")], is_last=False)
+    wait_until(lambda: all(observed[-1].stdout for observed in given[:-1]))
+    store.append(KEY, "stdout", [], is_last=True)
     wait_until(lambda: all(it.is_complete for it in subscriptions))
     for observed in given[:-1]:
         assert b"".join(it.stdout or b"" for it in observed) == b"text"
-        assert observed[-1].cursor == "4:0"
+        assert observed[-1] == CapturedLogData(KEY, cursor="4:0")  # what ends Dagster's waiting
     assert b"".join(it.stdout or b"" for it in given[-1]) == b""
 
 
