@@ -209,7 +209,8 @@ class Host:
         """End what runs there, and remove the disk."""
         for running in self.commands:
             running.destroy()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # many files, and `rm` takes a tenth of the time of shutil.rmtree
+        subprocess.run(["rm", "-rf", "--one-file-system", str(self.folder)], check=False)
 
     def _spawn(
         self, command: str, variables: Mapping[str, str], output: BinaryIO

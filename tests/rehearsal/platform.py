@@ -113,7 +113,17 @@ class Instance:
 
 
 class Platform:
-    """One machine that stands for Render's."""
+    """One machine that stands for Render's.
+
+    Args:
+        blueprint: what to run.
+        root: a folder for the hosts.
+        databases: connection strings, by the names that the Blueprint has for them.
+        given: values of the variables that a person fills in.
+        overrides: variables that only the rehearsal needs, by the service's name.
+        say: told of each step.
+        pace: how much time is shortened.
+    """
 
     def __init__(
         self,
@@ -122,6 +132,7 @@ class Platform:
         *,
         databases: Mapping[str, str],
         given: Mapping[str, str],
+        overrides: Mapping[str, Mapping[str, str]],
         say: Progress,
         pace: Pace | None = None,
     ) -> None:
@@ -135,6 +146,7 @@ class Platform:
         self._venv: Path | None = None
         self._hosts: list[Host] = []
         self._generated: dict[tuple[str, str], str] = {}
+        self._overrides = overrides
         self.answers = Answers(
             databases=databases,
             addresses={
@@ -156,10 +168,15 @@ class Platform:
         """All that a service's commands find in their environment, but for what is Render's."""
         return {
             **self.blueprint.variables(service.name, self.answers),
+            **self._overrides.get(service.name, {}),
             **release.variables.get("all", {}),
             **release.variables.get(service.name, {}),
             "APOLLO_SHUTDOWN_SECONDS": str(self.pace.shutdown_seconds(service)),
         }
+
+    def value(self, name: str, key: str) -> str:
+        """The value of a service's variable, as the dashboard would show it."""
+        return self.blueprint.variables(name, self.answers)[key]
 
     def deploy(self, release: Release, *names: str) -> list[Instance]:
         """Deploy a release to the named services, or all, and return the instances that it ended.
@@ -202,6 +219,14 @@ class Platform:
             self.say(f"{service.name}: built in {time.monotonic() - begun:.0f} s")
             images[service.build_command] = image
         return {service.name: images[service.build_command] for service in services}
+
+    def start_again(self, instance: Instance) -> Running:
+        """Run the start command once more where an instance is, as if Render restarted it."""
+        pid = instance.running.process.pid
+        variables = instance.running.environment(pid)
+        instance.running.terminate()
+        instance.running.wait(self.pace.shutdown_seconds(instance.service))
+        return instance.host.start(instance.service.start_command, variables, "again")
 
     def is_healthy(self, instance: Instance) -> bool:
         """What Render checks: a path over HTTP, or that the port is open, or that it runs."""
@@ -295,8 +320,8 @@ class Platform:
         variables = self.variables(service, release) | self._render_variables(service, release)
         begun = time.monotonic()
         output = host.run(service.pre_deploy_command, variables, "pre-deploy", START_SECONDS)
-        last = " ".join(output.split())[-120:]
-        self.say(f"{service.name}: pre-deploy in {time.monotonic() - begun:.0f} s: {last}")
+        steps = "; ".join(line.strip() for line in output.splitlines())
+        self.say(f"{service.name}: pre-deploy in {time.monotonic() - begun:.0f} s: {steps}")
         host.destroy()
 
     def _host(self, image: Host, name: str) -> Host:
