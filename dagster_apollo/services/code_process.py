@@ -84,17 +84,17 @@ def _run(settings: ServiceSettings, arguments: argparse.Namespace, signals: Stop
         os.chdir(settings.dagster_home)  # in the checkout Dagster would load .env itself
         files = WorkerFiles(arguments.workers)
         if arguments.drain is not None:
-            servicer = DrainingApiServer(instance, files, origin=None)
+            servicer = DrainingApiServer(instance, None, files, origin=None)
             _drain(servicer, Plan.of(arguments.drain), signals, already=1)
             servicer.termination_event.set()
             return 0
         require_current(settings.dagster_pg_uri)
         name = load_process().apollo_tenants or LOCATION
-        stack.enter_context(registered(settings, "code-server", name))
+        registration = stack.enter_context(registered(settings, "code-server", name))
         origin = LoadableTargetOrigin(
             executable_path=sys.executable, module_name="dagster_apollo.definitions"
         )
-        servicer = DrainingApiServer(instance, files, origin)
+        servicer = DrainingApiServer(instance, registration.id, files, origin)
         server = GrpcServer(servicer, arguments.host, arguments.port)
         os.write(arguments.ready, b".")
         os.close(arguments.ready)

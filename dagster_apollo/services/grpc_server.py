@@ -20,8 +20,11 @@ from dagster._core.origin import get_python_environment_entry_point
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import FuturesAwareThreadPoolExecutor
 from dagster._grpc.server import DagsterApiServer, DagsterGrpcServer
+from dagster._grpc.types import ExecuteExternalJobArgs
+from dagster._serdes import deserialize_value
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
 
+from dagster_apollo.instance.launcher import CODE_SERVER_TAG
 from dagster_apollo.services.workers import (
     AdoptedProcess,
     Termination,
@@ -69,12 +72,17 @@ class DrainingApiServer(DagsterApiServer):
 
     Args:
         instance: the instance.
+        server_id: the server's id in the registry; None where it is not registered.
         files: notes of the workers; those that are there are adopted.
         origin: what to serve; None: nothing, but adopted workers are looked after.
     """
 
     def __init__(
-        self, instance: DagsterInstance, files: WorkerFiles, origin: LoadableTargetOrigin | None
+        self,
+        instance: DagsterInstance,
+        server_id: str | None,
+        files: WorkerFiles,
+        origin: LoadableTargetOrigin | None,
     ) -> None:
         self._gate = threading.Lock()
         self._starting = 0
@@ -91,6 +99,7 @@ class DrainingApiServer(DagsterApiServer):
             location_name=LOCATION,
         )
         self._own_instance = instance
+        self._registered_id = server_id
         with self._execution_lock:
             self._executions = _NotedExecutions(files)
             self._termination_events = _Terminations()  # type: ignore[assignment]
@@ -100,6 +109,8 @@ class DrainingApiServer(DagsterApiServer):
                 stop = Termination(partial(interrupt, worker))
                 self._termination_events[worker.run_id] = stop  # type: ignore[assignment]
                 _log.info("Run %s goes on in process %d", worker.run_id, worker.pid)
+        for run_id in self.running():
+            self._sign(run_id)
         threading.Thread(target=self._obey, name="apollo-cancellations", daemon=True).start()
 
     @property
@@ -119,6 +130,8 @@ class DrainingApiServer(DagsterApiServer):
         if refused:
             context.abort(grpc.StatusCode.UNAVAILABLE, "This code server is being stopped")
         try:
+            arguments = request.serialized_execute_run_args
+            self._sign(deserialize_value(arguments, ExecuteExternalJobArgs).run_id)
             return super().StartRun(request, context)
         finally:
             with self._gate:
@@ -166,6 +179,15 @@ class DrainingApiServer(DagsterApiServer):
         for pid in workers:
             if pid is not None:
                 kill_tree(pid)
+
+    def _sign(self, run_id: str) -> None:
+        """Note on a run which server executes it: run monitoring asks when that one is gone."""
+        if self._registered_id is None:
+            return
+        try:
+            self._own_instance.add_run_tags(run_id, {CODE_SERVER_TAG: self._registered_id})
+        except Exception as error:  # noqa: BLE001 - its text may hold the URI
+            _log.warning("Run %s cannot be tagged (%s)", run_id, type(error).__name__)
 
     def _explain(self, run_id: str, why: str) -> None:
         try:

@@ -155,6 +155,11 @@ class Registration:
         self.problems: tuple[Problem, ...] = ()
         """What was wrong with the other services when they were last looked at."""
 
+    @property
+    def id(self) -> str:
+        """The process's own id."""
+        return str(self._row["id"])
+
     def open(self) -> None:
         """Register, and make sure that the process belongs to the others.
 
