@@ -4,15 +4,12 @@ Apollo decides who of the provider's people gets in, and with which role.
 """
 
 import logging
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
 import httpx
-from authlib.integrations.base_client.errors import OAuthError  # type: ignore[import-untyped]
-from authlib.integrations.starlette_client import OAuth  # type: ignore[import-untyped]
-from authlib.integrations.starlette_client.apps import (  # type: ignore[import-untyped]
-    StarletteOAuth2App,
-)
+from authlib.common.errors import AuthlibBaseError  # type: ignore[import-untyped]
 from joserfc.errors import JoseError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
@@ -78,7 +75,7 @@ class Provider:
             raise ValueError("there is no provider")
         self._settings = settings.oidc
         self._redirect_uri = f"{settings.public_url}{self.CALLBACK}"
-        self._client: StarletteOAuth2App = OAuth().register(
+        self._client = _oauth().register(
             "apollo",
             client_id=self._settings.client_id,
             client_secret=self._settings.client_secret.get_secret_value(),
@@ -128,7 +125,7 @@ class Provider:
             claims = await self._claims(token)
         except httpx.HTTPError as error:
             raise self._unavailable(error) from None
-        except (OAuthError, JoseError, ValueError, KeyError, RuntimeError) as error:
+        except (AuthlibBaseError, JoseError, ValueError, KeyError, RuntimeError) as error:
             # their texts hold what the client sent
             _log.warning("A sign-in at the provider failed: %s", type(error).__name__)
             raise OidcError("The sign-in at the provider did not succeed. Try again.") from None
@@ -164,3 +161,12 @@ class Provider:
     def _unavailable(self, error: Exception) -> OidcError:
         _log.warning("The provider cannot be used: %s", type(error).__name__)
         return OidcError("The provider cannot be reached at the moment. Try again soon.")
+
+
+def _oauth() -> Any:  # noqa: ANN401
+    """Authlib's registry; importing it says that httpx is deprecated (1.9), which is for us."""
+    with warnings.catch_warnings(record=True):
+        from authlib.integrations.starlette_client import (  # type: ignore[import-untyped]
+            OAuth,
+        )
+    return OAuth()

@@ -66,9 +66,9 @@ def run_webserver(host: str, port: int | None, default_port: int, signals: StopS
         serving(settings, services.dagster_pg_uri, instance, workspace) as app,
     ):
         if not signals.requests:
-            server = uvicorn.Server(
-                _configuration(app, services, host, port or services.port or default_port)
-            )
+            port = port or services.port or default_port
+            _log.info("Serving at %s, port %s", host, port)
+            server = uvicorn.Server(_configuration(app, services, host, port))
             server.run()
             if not server.started:
                 return 1

@@ -1,0 +1,180 @@
+"""`apollo webserver`, `apollo user` and `apollo token` as they are run."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dagster_apollo.paths import CHECKOUT
+from dagster_apollo.services.contract import CodeServer
+from tests.integration.conftest import RunApollo
+from tests.integration.front_door.process import environment_of, start, webserver
+from tests.integration.front_door.site import PASSWORDS, variables
+
+pytestmark = pytest.mark.integration
+
+
+def located(code_server: CodeServer, **others: str) -> dict[str, str]:
+    address = f"{code_server.host}:{code_server.port}"
+    return {f"APOLLO_CODE_SERVER_{code_server.name.upper()}": address, **others}
+
+
+def output_of(home: Path, uri: str, *arguments: str, **others: str) -> tuple[int, str]:
+    process = start(home, environment_of(home, uri, **others), *arguments)
+    return process.wait(90), (home / "log").read_text()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
+def test_it_does_not_start_without_authentication_where_others_can_reach_it(
+    tmp_path: Path, migrated_uri: str, code_server: CodeServer, host: str
+) -> None:
+    code, output = output_of(tmp_path, migrated_uri, "--host", host, **located(code_server))
+    assert code == 2
+    assert "APOLLO_ADMIN_PASSWORD: is not set, nor is APOLLO_USERS or APOLLO_OIDC_ISSUER" in output
+    assert "Traceback" not in output
+
+
+def test_it_names_all_problems_and_no_value(
+    tmp_path: Path, migrated_uri: str, code_server: CodeServer
+) -> None:
+    code, output = output_of(
+        tmp_path,
+        migrated_uri,
+        "--host",
+        "0.0.0.0",
+        **located(code_server),
+        APOLLO_ADMIN_PASSWORD="pa55word",
+        APOLLO_USERS="ann:king:$argon2id$s3cret",
+        APOLLO_SESSION_SECRET="tooshort-s3cret",
+        APOLLO_SESSION_HOURS="soon",
+        APOLLO_OIDC_ISSUER="ftp://s3cret",
+        APOLLO_PUBLIC_URL="s3cret",
+        APOLLO_TRUSTED_PROXIES="s3cret",
+    )
+    assert code == 2
+    for name in (
+        "ADMIN_PASSWORD", "USERS", "SESSION_SECRET", "SESSION_HOURS", "OIDC_ISSUER",
+        "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET", "PUBLIC_URL", "TRUSTED_PROXIES",
+    ):  # fmt: skip
+        assert f"APOLLO_{name}: " in output
+    for value in ("pa55word", "s3cret", "king", "soon"):
+        assert value not in output
+
+
+def test_it_does_not_start_on_a_database_without_its_schema(
+    tmp_path: Path, postgres_uri: str, code_server: CodeServer
+) -> None:
+    code, output = output_of(tmp_path, postgres_uri, **located(code_server))
+    assert code == 2
+    assert "apollo migrate" in output
+
+
+def test_on_loopback_everybody_is_an_admin_and_the_log_says_so(
+    tmp_path: Path, migrated_uri: str, code_server: CodeServer
+) -> None:
+    with webserver(tmp_path, migrated_uri, **located(code_server)) as running:
+        status, page = running.get("/auth/account", Accept="text/html")
+        assert status == 200
+        assert "everybody who works on this machine is an admin" in page
+        assert "No sign-in is configured: everybody who reaches 127.0.0.1" in running.log
+        assert running.get("/", Host="evil.example")[0] == 421
+
+
+def test_it_serves_says_nothing_secret_and_ends_in_order(
+    tmp_path: Path, migrated_uri: str, code_server: CodeServer, run_apollo: RunApollo
+) -> None:
+    public = {"APOLLO_PUBLIC_URL": "http://localhost"}
+    environ = {**variables(**public), **located(code_server)}
+    with webserver(tmp_path, migrated_uri, "--host", "0.0.0.0", **environ) as running:
+        assert running.get("/server_info")[0] == 401
+        token = run_apollo(
+            ["token", "create", "probe"], environment_of(tmp_path, migrated_uri)
+        ).stdout.strip()
+        status, info = running.get("/server_info?secret=query", Authorization=f"Bearer {token}")
+        assert status == 200
+        assert "dagster_version" in info
+        assert running.get("/auth/sign-in")[0] == 200
+        import http.client
+
+        connection = http.client.HTTPConnection("localhost", running.port)
+        body = f"name=ada&password={PASSWORDS['ada']}"
+        connection.request(
+            "POST",
+            "/auth/sign-in",
+            body,
+            {
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Origin": f"http://localhost:{running.port}",
+            },
+        )
+        answer = connection.getresponse()
+        assert answer.status == 303
+        assert answer.getheader("Server") is None
+        cookie = str(answer.getheader("Set-Cookie")).partition("=")[2].partition(";")[0]
+        began = time.monotonic()
+        assert running.stop() == 0
+        assert time.monotonic() - began < 30
+        assert "ada (admin) did: sign-in from 127.0.0.1" in running.log
+        for secret in (token, cookie, PASSWORDS["ada"], "secret=query", "$argon2"):
+            assert secret not in running.log
+        assert "Traceback" not in running.log
+        assert "Warning" not in running.log
+
+
+def test_a_token_is_made_listed_and_revoked_at_the_command_line(
+    tmp_path: Path, migrated_uri: str, run_apollo: RunApollo
+) -> None:
+    env = environment_of(tmp_path, migrated_uri)
+    made = run_apollo(["token", "create", "export", "--role", "operator", "--days", "30"], env)
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.strip()
+    assert token.startswith("apollo_")
+    listed = run_apollo(["token", "list", "--json"], env).stdout
+    (record,) = json.loads(listed)
+    assert record["name"] == "export"
+    assert record["role"] == "operator"
+    assert record["created_by"].startswith("cli:")
+    assert record["is_valid"]
+    assert token not in listed
+    assert "export" in run_apollo(["token", "list"], env).stdout
+    again = run_apollo(["token", "create", "export"], env)
+    assert again.returncode == 2
+    assert "There is, or was, a token named export" in again.stderr
+    assert run_apollo(["token", "revoke", "export"], env).returncode == 0
+    assert run_apollo(["token", "revoke", "export"], env).returncode == 2
+    assert run_apollo(["token", "create", "x", "--role", "king"], env).returncode == 2
+    (record,) = json.loads(run_apollo(["token", "list", "--json"], env).stdout)
+    assert not record["is_valid"]
+    without = run_apollo(["token", "list"], {**env, "DAGSTER_PG_URI": ""})
+    assert without.returncode == 2
+    assert "DAGSTER_PG_URI: is not set" in without.stderr
+
+
+def test_a_user_s_entry_is_made_from_a_password_that_is_not_shown(tmp_path: Path) -> None:
+    def run(password: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "dagster_apollo.cli", "user", "hash", *arguments],
+            cwd=CHECKOUT,
+            env=environment_of(tmp_path, ""),
+            input=password,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    made = run("correct horse battery\n", "ann", "--role", "operator")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith("ann:operator:$argon2id$")
+    assert "horse" not in made.stdout + made.stderr
+    for arguments, password in (
+        (("ann", "--role", "king"), "correct horse battery"),
+        (("Ann B",), "correct horse battery"),
+        (("ann",), "short"),
+    ):
+        refused = run(password, *arguments)
+        assert refused.returncode == 2
+        assert not refused.stdout
