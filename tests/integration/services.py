@@ -120,7 +120,7 @@ class Services:
         wait_until(lambda: re.search(r"is the active one|Standing by", service.log))
         return service
 
-    def end(self) -> None:
+    def close(self) -> None:
         for service in self.running:
             if service.process.poll() is None:
                 for pid in [service.process.pid, *descendants(service.process.pid)]:

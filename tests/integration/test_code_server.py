@@ -59,7 +59,7 @@ def services(prepared: dict[str, str], migrated_uri: str, tmp_path: Path) -> Ite
         log.unlink()
     slow.write_text(SLOW_MODEL % FOR_EVER)
     yield services
-    services.end()
+    services.close()
     slow.unlink()
     wait_until(lambda: not dbt_processes(env), 20)
 

