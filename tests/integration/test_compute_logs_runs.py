@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from dagster import DagsterEventType, DagsterInstance
+from dagster import DagsterEventType, DagsterInstance, job, op
 from dagster._core.definitions.instigation_logger import (
     InstigationLogger,
     get_instigation_log_records,
@@ -201,6 +201,25 @@ def test_a_log_whose_host_is_gone_is_complete_once_its_run_has_ended(
     assert manager.is_capture_complete(unwritten)
     query(uri, "update apollo_compute_log set updated_at = now() - interval '1 minute'")
     assert manager.is_capture_complete(key)
+
+
+def test_a_run_goes_on_where_no_collector_can_be_started(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    @op
+    def speak() -> None:
+        print("text")
+
+    @job
+    def speaking() -> None:
+        speak()
+
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    result = speaking.execute_in_process(instance=instance, run_id=RUN_ID)
+    assert result.success
+    assert "text\n" in capfd.readouterr().out
+    (event,) = [it for it in result.all_events if "compute log capture" in (it.message or "")]
+    assert "No such file or directory" in str(event.event_specific_data)
 
 
 def test_logs_go_with_their_run_and_do_not_come_back(

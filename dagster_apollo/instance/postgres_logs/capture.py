@@ -96,6 +96,7 @@ class _Collector:
         self._name = key_text(order.log_key)
         self._streams = streams
         self._control, theirs = socket.socketpair()
+        stack.callback(self._control.close)
         self._answer: bytes | None = None
         self._answered = threading.Event()
         self._is_left = False
@@ -109,7 +110,6 @@ class _Collector:
                 pass_fds=[it.source for it in streams],
                 start_new_session=True,  # Ctrl-C is for the process that is watched
             )
-        stack.callback(self._control.close)
         self._control.sendall(order.to_line())
         threading.Thread(target=self._listen, daemon=True).start()
 

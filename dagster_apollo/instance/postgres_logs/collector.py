@@ -60,6 +60,8 @@ class Order:
 def pump(source: int, mirror: int, keep: Callable[[bytes], None] | None = None) -> None:
     """Pass on everything that a pipe gives, until all who write to it are gone.
 
+    Where it goes may be slow to take it: then who writes to the pipe waits, as without the pipe.
+
     Args:
         source: the pipe.
         mirror: where it goes; nowhere any more once that cannot be written to.

@@ -110,6 +110,8 @@ class LogStream(io.RawIOBase):
 
     def write(self, data: Any) -> int:  # noqa: ANN401
         """Write bytes, or text, which is what Dagster 1.13 writes to these streams."""
+        if self.closed:
+            raise ValueError("The log stream is closed.")
         content = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else bytes(data)
         self._backlog.add(content)
         self._is_used = True
