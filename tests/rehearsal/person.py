@@ -47,6 +47,17 @@ class Person:
         """Open the lineage graph of some assets."""
         self.go(f"/asset-groups~{quote(selection)}")
 
+    def expand_groups(self) -> None:
+        """Show the assets of all groups; the page takes no notice of the key while it loads."""
+
+        def pressed() -> bool:
+            self.page.keyboard.press("Alt+e")
+            self.page.wait_for_timeout(500)
+            return "expanded=" in self.page.url
+
+        self.page.locator("foreignObject").first.wait_for()
+        until("the groups are expanded", pressed)
+
     def picture(self, name: str) -> None:
         self.page.screenshot(path=self.pictures / f"{name}.png")
 
