@@ -26,7 +26,14 @@ HEALTH: Final = frozenset({"/healthz", "/readyz"})
 """Open to everybody, by whatever host name: platforms ask by address."""
 SIGN_IN: Final = "/auth/sign-in"
 OPEN: Final = frozenset(
-    {SIGN_IN, "/auth/signed-out", "/auth/oidc", "/auth/oidc/callback", "/auth/style.css"}
+    {
+        SIGN_IN,
+        "/auth/signed-out",
+        "/auth/oidc",
+        "/auth/oidc/callback",
+        "/auth/style.css",
+        "/auth/icon.svg",
+    }
 )
 """Open to everybody: what it takes to sign in."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -77,6 +77,7 @@ class Pages:
         """The routes of the pages."""
         return [
             Route("/auth/style.css", _file("style.css")),
+            Route("/auth/icon.svg", _file("icon.svg")),
             Route("/auth/account.css", _file("account.css")),
             Route("/auth/sign-in", self.sign_in_page, methods=["GET"]),
             Route("/auth/sign-in", self.sign_in, methods=["POST"]),

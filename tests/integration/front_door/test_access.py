@@ -20,6 +20,7 @@ OPEN = {
     "/auth/sign-in",
     "/auth/signed-out",
     "/auth/style.css",
+    "/auth/icon.svg",
     "/auth/oidc",
     "/auth/oidc/callback",
 }

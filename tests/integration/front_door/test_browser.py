@@ -1,0 +1,155 @@
+"""The front door in headless Chromium."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from dagster_apollo.services.contract import CodeServer
+from tests.integration.conftest import MakeDatabase
+from tests.integration.front_door.process import Webserver, webserver
+from tests.integration.front_door.site import PASSWORDS, variables
+from tests.ui.support import find_chromium, start_chromium
+
+pytestmark = pytest.mark.ui
+
+WIDTHS = (1280, 400)
+_PATIENCE = 60_000
+
+
+@pytest.fixture(scope="module")
+def running(
+    make_database: MakeDatabase,
+    _migrated_template: str,
+    code_server: CodeServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Webserver]:
+    address = f"{code_server.host}:{code_server.port}"
+    environ = variables(APOLLO_PUBLIC_URL="", APOLLO_CODE_SERVER_SHOP=address)
+    home = tmp_path_factory.mktemp("webserver")
+    with webserver(home, make_database(_migrated_template), **environ) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("there is no Chromium; on Debian, `apt-get install chromium` brings it")
+    with start_chromium(executable) as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser, running: Webserver) -> Iterator[Page]:
+    """A tab on which the browser must not complain: of a policy, a script, a missing file."""
+    context = browser.new_context(base_url=running.url, viewport={"width": 1280, "height": 800})
+    tab = context.new_page()
+    complaints: list[str] = []
+    tab.on("console", lambda it: complaints.append(it.text) if it.type == "error" else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    yield tab
+    context.close()
+    assert complaints == []
+
+
+def sign_in(page: Page, name: str, path: str = "/") -> None:
+    page.goto(path)
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Password").fill(PASSWORDS[name])
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_somebody_signs_in_works_and_signs_out(page: Page, running: Webserver) -> None:
+    sign_in(page, "otto", "/runs")
+    page.wait_for_url("**/runs")
+    account = page.get_by_role("link", name="otto")
+    expect(account).to_be_visible()
+    account.click()
+    expect(page.get_by_text("look, launch, re-execute, terminate")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Signed out")).to_be_visible()
+    page.goto("/runs")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_link_to_the_account_covers_nothing_of_dagster_s(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    sign_in(page, "ada", "/")
+    for path in (
+        "/overview/activity/timeline",
+        "/runs",
+        "/assets",
+        "/deployment/daemons",
+        "/locations/shop/jobs/talk",
+        "/locations/shop/jobs/talk/playground",
+        "/asset-groups",
+    ):
+        page.goto(path)
+        page.wait_for_load_state("networkidle")
+        link = page.locator(".apollo-account")
+        expect(link).to_be_visible()
+        covered = page.evaluate(COVERED)
+        assert covered == [], (path, covered)
+
+
+COVERED = """() => {
+    const link = document.querySelector('.apollo-account').getBoundingClientRect();
+    return [...document.querySelectorAll('#__next a, #__next button, #__next input, #__next textarea')]
+        .filter(it => {
+            const box = it.getBoundingClientRect();
+            return box.width && box.height && box.left < link.right && box.right > link.left
+                && box.top < link.bottom && box.bottom > link.top;
+        })
+        .map(it => it.outerHTML.slice(0, 200));
+}"""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_apollo_s_pages_fit_and_can_be_used_by_keyboard(
+    page: Page, width: int, scheme: str
+) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto("/auth/sign-in")
+    name = f"Token-{width}-{scheme}".lower()
+    focused = page.evaluate("document.activeElement.id")
+    assert focused == "name"
+    page.keyboard.type("ada")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORDS["ada"])
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/")
+    for path in ("/auth/account", "/auth/tokens", "/auth/audit"):
+        page.goto(path)
+        too_wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+        assert not too_wide, path
+    page.goto("/auth/tokens")
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("status")).to_contain_text("apollo_")
+    page.get_by_role("button", name=f"Revoke {name}").click()
+    expect(page.get_by_text(name)).to_be_visible()
+    page.goto("/auth/audit")
+    expect(page.get_by_text("revoke token").first).to_be_visible()
+
+
+def test_a_viewer_is_offered_nothing_that_would_be_refused(page: Page) -> None:
+    sign_in(page, "vera", "/locations/shop/jobs/talk/playground")
+    launchpad = page.get_by_role("tab", name="Launchpad")
+    expect(launchpad).to_be_disabled(timeout=_PATIENCE)
+    page.goto("/automation")
+    for switch in page.get_by_role("switch").all():
+        expect(switch).to_be_disabled()
+
+
+def test_an_operator_launches_from_the_page(page: Page) -> None:
+    sign_in(page, "otto", "/locations/shop/jobs/talk/playground")
+    launch = page.get_by_role("button", name="Launch Run")
+    expect(launch).to_be_enabled(timeout=_PATIENCE)
+    launch.click()
+    page.wait_for_url("**/runs/*")
+    page.get_by_role("button", name="View tags and config").click()
+    expect(page.get_by_text("apollo/launched_by: otto").first).to_be_visible(timeout=_PATIENCE)
