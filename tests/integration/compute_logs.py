@@ -22,6 +22,7 @@ _CAPTURING = """
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
 from dagster_apollo.instance.compute_logs import ComputeLogs
+signal.alarm(150)  # a test that failed does not end what waits for it
 manager = ComputeLogs.from_config_value(None, {})
 with manager.capture_logs(json.loads(sys.argv[1])):
     exec(sys.argv[2])
