@@ -1,12 +1,15 @@
 """Which events may wait, and for how long: the decisions, without a clock, a lock or a database."""
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from dagster import DagsterEventType, EventLogEntry
+from dagster import DagsterEvent, DagsterEventType, EventLogEntry
+from dagster._core.events import JobFailureData, RunFailureReason
+from dagster_shared.error import SerializableErrorInfo
 
 STEP_STATUS: Final = frozenset(
     {
@@ -25,7 +28,6 @@ RUN_END: Final = frozenset(
         DagsterEventType.RUN_CANCELED,
     }
 )
-BAD_END: Final = RUN_END - {DagsterEventType.RUN_SUCCESS}
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,31 @@ def ends_run(event: EventLogEntry) -> bool:
     return event.dagster_event is not None and event.dagster_event.event_type in RUN_END
 
 
-def ends_badly(event: EventLogEntry) -> bool:
-    """Whether an event says that a run has failed, or was canceled."""
-    return event.dagster_event is not None and event.dagster_event.event_type in BAD_END
+def tells_failure(event: EventLogEntry) -> bool:
+    """Whether an event says that a run or a step has failed, or that a run was canceled."""
+    return event.dagster_event is not None and event.dagster_event.is_failure
+
+
+def run_failure(run_id: str, job_name: str | None, why: str, timestamp: float) -> EventLogEntry:
+    """The event that a run has failed for a reason that Dagster itself could not write down."""
+    failure = DagsterEvent(
+        event_type_value=DagsterEventType.RUN_FAILURE.value,
+        job_name=job_name or "",
+        message=f'Execution of run for "{job_name}" failed. {why}',
+        event_specific_data=JobFailureData(
+            SerializableErrorInfo(why, [], "StorageUnavailableError"),
+            failure_reason=RunFailureReason.RUN_EXCEPTION,
+        ),
+    )
+    return EventLogEntry(  # type: ignore[no-untyped-call]
+        error_info=None,
+        level=logging.ERROR,
+        user_message="",
+        run_id=run_id,
+        timestamp=timestamp,
+        job_name=job_name,
+        dagster_event=failure,
+    )
 
 
 class EventBuffer:

@@ -23,9 +23,10 @@ from dagster_apollo.instance.event_buffer import (
     EventBuffer,
     Limits,
     backoff,
-    ends_badly,
     ends_run,
     is_status,
+    run_failure,
+    tells_failure,
 )
 from dagster_apollo.instance.event_spill import Spill
 from dagster_apollo.instance.postgres_writer import Batch, StorageUnavailableError
@@ -83,7 +84,7 @@ class EventDelivery:
         self._orders: deque[_Order] = deque()
         self._spill: Spill | None = None
         self._buffering: Counter[str] = Counter()
-        self._executing: set[str] = set()
+        self._executing: dict[str, str | None] = {}  # and the names of their jobs
         self._away_since: float | None = None
         self._has_given_up = False
         self._refused: Exception | None = None
@@ -105,6 +106,8 @@ class EventDelivery:
             Exception: the database, or Dagster, refuses the events; none of them is stored.
         """
         run_id = events[-1].run_id
+        if run_id in self._executing:
+            self._executing[run_id] = events[-1].job_name
         if run_id in self._buffering and not any(is_status(event) for event in events):
             self._accept(events)
             return
@@ -114,11 +117,11 @@ class EventDelivery:
             else:
                 self._drain(self._deadline(), events)
         except StorageUnavailableError as error:
-            # the failure of a run is better told late than never
-            kept = ends_badly(events[-1]) and run_id in self._executing
+            # a failure is better told late than never
+            kept = tells_failure(events[-1]) and run_id in self._executing
             self._give_up(error, kept=events if kept else ())
         if ends_run(events[-1]):
-            self._executing.discard(run_id)
+            self._executing.pop(run_id, None)
 
     def flush(self) -> None:
         """Write all that waits, if the calling thread is not about to do so anyway.
@@ -140,7 +143,7 @@ class EventDelivery:
         """
         with self._state:
             self._buffering[run_id] += 1
-            self._executing.add(run_id)
+            self._executing.setdefault(run_id, None)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._deliver_when_due, name="apollo-events", daemon=True
@@ -165,11 +168,17 @@ class EventDelivery:
             raise refused
 
     def close(self) -> None:
-        """Write what waits, or leave it on disk for the next process."""
+        """Write what waits, or leave it on disk for the next process, with the runs' failure.
+
+        Dagster itself does not get as far as that: it reads the run before it says that it failed.
+        """
         try:
             self.flush()
-        except StorageUnavailableError:
-            self._put_on_disk()
+        except StorageUnavailableError as error:
+            gave_up, why = self._has_given_up, f"{error} It was waited for in vain."
+            runs = self._executing.items() if gave_up else ()
+            self._put_on_disk([run_failure(*run, why, time.time()) for run in runs])
+            self._executing.clear()
         with self._writing:
             if self._spill:
                 self._spill.close()
@@ -314,13 +323,13 @@ class EventDelivery:
         waited = self.patience
         self._has_given_up = True
         self._put_on_disk(kept)
-        if kept and not self._orders:
+        if kept and self._spill and not self._orders:
             return
         place = (
             f" Events that could not be stored wait in {self._spill.path}." if self._spill else ""
         )
         raise StorageUnavailableError(
-            f"{error} It was waited for, for {waited:.0f} seconds.{place}"
+            f"{error} It was waited for, for {waited:g} seconds.{place}"
         ) from error
 
     def _put_on_disk(self, more: Sequence[EventLogEntry] = ()) -> None:

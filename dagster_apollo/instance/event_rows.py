@@ -54,7 +54,7 @@ class CheckStage:
     """Evaluations that no run planned: always rows of their own."""
 
 
-def asset_rows(rows: Sequence[EventRow], ids: Sequence[int], *, indexed: bool) -> Rows:
+def asset_rows(rows: Sequence[EventRow], ids: Sequence[int]) -> Rows:
     """The rows of `asset_keys`; what is None in one stays as it is in the table.
 
     They are sorted: transactions that write several of them in one order cannot block each other.
@@ -62,7 +62,6 @@ def asset_rows(rows: Sequence[EventRow], ids: Sequence[int], *, indexed: bool) -
     Args:
         rows: the events.
         ids: their ids in `event_logs`.
-        indexed: whether the column last_materialization_timestamp is in use.
     """
     found: dict[str, dict[str, Any]] = {}
     for row, event_id in zip(rows, ids, strict=True):
@@ -85,7 +84,7 @@ def asset_rows(rows: Sequence[EventRow], ids: Sequence[int], *, indexed: bool) -
             DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
         }:
             values["last_run_id"] = row.event.run_id
-        if indexed and row.kind in {
+        if row.kind in {
             DagsterEventType.ASSET_MATERIALIZATION,
             DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
             DagsterEventType.ASSET_OBSERVATION,

@@ -10,7 +10,6 @@ from typing import Final
 
 from dagster import DagsterInstance, DagsterRunStatus, EventLogEntry
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from dagster._core.storage.event_log.migration import ASSET_KEY_INDEX_COLS
 from dagster._core.storage.runs import RunStorage
 from dagster._time import datetime_from_timestamp
 from dagster_postgres import PostgresEventLogStorage
@@ -56,7 +55,7 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
         self._folder = spill_folder(home, postgres_url)
         self._tables: set[str] = set()
         self._use_pool(PoolOptions())
-        self._events = EventWriter(lambda: self._pool, self._prepare, self._is_indexed)
+        self._events = EventWriter(lambda: self._pool, self._prepare)
         self._delivery = EventDelivery(self._events.write, self._recover, self._folder, limits)
         _deliveries.add(self._delivery)
 
@@ -144,9 +143,6 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
             EventRow(event, self._event_to_row(event), self._tags_for_asset_event(event))
             for event in events
         ]
-
-    def _is_indexed(self) -> bool:
-        return bool(self.has_secondary_index(ASSET_KEY_INDEX_COLS))
 
     def _recover(self, batch: Batch) -> None:
         """Store a batch that was on disk, but for runs that were deleted since."""

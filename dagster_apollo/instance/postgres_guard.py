@@ -21,7 +21,6 @@ OVERRIDDEN: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
     (PostgresEventLogStorage, "_connect", ("self",)),
     (PostgresEventLogStorage, "_event_to_row", ("self", "event")),
     (PostgresEventLogStorage, "_tags_for_asset_event", ("self", "event")),
-    (PostgresEventLogStorage, "has_secondary_index", ("self", "name")),
     (PostgresEventLogStorage, "has_table", ("self", "table_name")),
     (PostgresEventLogStorage, "store_event", ("self", "event")),
     (PostgresEventLogStorage, "store_event_batch", ("self", "events")),

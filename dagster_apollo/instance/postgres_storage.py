@@ -9,6 +9,7 @@ from typing import Final
 import sqlalchemy
 from dagster._core.events import DagsterEvent
 from dagster._core.storage.event_log import EventLogStorage
+from dagster._core.storage.event_log.migration import ASSET_KEY_INDEX_COLS
 from dagster._core.storage.runs import RunStorage
 from dagster._core.storage.schedules import ScheduleStorage
 from dagster._serdes import ConfigurableClassData
@@ -26,6 +27,13 @@ from dagster_apollo.instance.postgres_writer import StorageUnavailableError, is_
 _LOGGER: Final = logging.getLogger(__name__)
 _MAIN_TABLES: Final = frozenset({"runs", "instance_info", "event_logs", "jobs"})
 """The tables by which stock's storages tell a database that has none of theirs."""
+_WRITTEN_TABLES: Final = frozenset(
+    {"event_logs", "asset_keys", "asset_event_tags", "asset_check_executions", "secondary_indexes"}
+)
+_IS_INDEXED: Final = sqlalchemy.text(
+    "select exists (select from secondary_indexes "
+    "where name = :name and migration_completed is not null)"
+).bindparams(name=ASSET_KEY_INDEX_COLS)
 _ATTEMPTS: Final = 3
 
 
@@ -109,8 +117,6 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         limits: Limits = Limits(),  # noqa: B008 - it is frozen
     ) -> None:
         super().__init__(postgres_url, should_autocreate_tables=False, inst_data=inst_data)
-        pool = shared_pool(postgres_url)
-        _ensure_tables(pool, postgres_url)
         self._pooled_runs = PooledRunStorage(postgres_url)
         self._pooled_schedules = PooledScheduleStorage(postgres_url)
         self._batched_events = BatchingEventLogStorage(
@@ -137,19 +143,25 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 def open_postgres(
     postgres_url: str, home: Path, inst_data: ConfigurableClassData | None, limits: Limits
 ) -> DagsterPostgresStorage:
-    """Open the instance's storage; stock's own where Dagster is of a version that is not known."""
-    why = why_unsupported()
+    """Open the instance's storage; stock's own where Dagster or its schema is not as expected."""
+    why = why_unsupported() or _why_not_at_head(postgres_url)
     if why is None:
         return PooledPostgresStorage(postgres_url, home, inst_data, limits)
     _LOGGER.warning("Postgres is used as stock Dagster uses it, which is slower: %s.", why)
     return DagsterPostgresStorage(postgres_url, inst_data=inst_data)
 
 
-def _ensure_tables(pool: ConnectionPool, postgres_url: str) -> None:
-    """Have stock make what tables are missing, in its own way."""
-    names = retry_pg_connection_fn(lambda: sqlalchemy.inspect(pool.engine).get_table_names())
-    if not _MAIN_TABLES.issubset(names):
-        DagsterPostgresStorage(postgres_url)
+def _why_not_at_head(postgres_url: str) -> str | None:
+    """What keeps Apollo from writing to the tables; those of an empty database are made first."""
+    pool = shared_pool(postgres_url)
+    names = set(retry_pg_connection_fn(lambda: sqlalchemy.inspect(pool.engine).get_table_names()))
+    if not names >= _MAIN_TABLES:
+        DagsterPostgresStorage(postgres_url)  # makes them, in its own way
+        names |= _WRITTEN_TABLES
+    with pool.connect() as connection:
+        if names >= _WRITTEN_TABLES and connection.execute(_IS_INDEXED).scalar():
+            return None
+    return "the schema is older than this Dagster (dagster instance migrate)"
 
 
 def _recover_spills(events: BatchingEventLogStorage) -> None:

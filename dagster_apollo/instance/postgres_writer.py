@@ -103,18 +103,15 @@ class EventWriter:
     Args:
         pool: gives the pool, which may be replaced.
         prepare: makes rows of events, in Dagster's own way.
-        is_indexed: whether `asset_keys.last_materialization_timestamp` is in use.
     """
 
     def __init__(
         self,
         pool: Callable[[], ConnectionPool],
         prepare: Callable[[Sequence[EventLogEntry]], Sequence[EventRow]],
-        is_indexed: Callable[[], bool],
     ) -> None:
         self._pool = pool
         self._prepare = prepare
-        self._is_indexed = is_indexed
 
     def write(self, batch: Batch) -> None:
         """Store a batch, unless it is stored already.
@@ -132,9 +129,8 @@ class EventWriter:
             if not batch.events:
                 return
             rows = self._prepare(batch.events)
-            indexed = self._is_indexed()
             with self._pool().engine.connect() as connection:
-                self._transact(connection, batch, rows, indexed=indexed)
+                self._transact(connection, batch, rows)
         except Exception as error:
             if is_unreachable(error):
                 raise StorageUnavailableError(
@@ -143,12 +139,10 @@ class EventWriter:
                 ) from error
             raise
 
-    def _transact(
-        self, connection: Connection, batch: Batch, rows: Sequence[EventRow], *, indexed: bool
-    ) -> None:
+    def _transact(self, connection: Connection, batch: Batch, rows: Sequence[EventRow]) -> None:
         connection.execution_options(isolation_level="READ COMMITTED")
         with connection.begin() as transaction:
-            commit = write_rows(connection, rows, indexed=indexed)
+            commit = write_rows(connection, rows)
             if batch.before_commit:
                 batch.before_commit(commit)
             batch.doubt = commit  # until COMMIT is answered
@@ -179,7 +173,7 @@ def is_unreachable(error: Exception) -> bool:
     return isinstance(error, DagsterPostgresException)
 
 
-def write_rows(connection: Connection, rows: Sequence[EventRow], *, indexed: bool) -> Commit:
+def write_rows(connection: Connection, rows: Sequence[EventRow]) -> Commit:
     """Write all rows of some events, within the connection's transaction.
 
     A last event that says how its run is doing gets its id last, so that the time between id and
@@ -188,7 +182,7 @@ def write_rows(connection: Connection, rows: Sequence[EventRow], *, indexed: boo
     late = len(rows) > 1 and is_status(rows[-1].event)
     first = rows[:-1] if late else rows
     ids, commit = _insert_events(connection, first)
-    if assets := asset_rows(first, ids, indexed=indexed):
+    if assets := asset_rows(first, ids):
         connection.execute(_UPSERT_ASSETS, _arrays(assets, _ASSET_COLUMNS))
     if tags := tag_rows(first, ids):
         connection.execute(_INSERT_TAGS, _arrays(tags, _TAG_COLUMNS))

@@ -1,6 +1,7 @@
 """Instances on real Postgres with stock's storage and with Apollo's, and what they leave there."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,12 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
 import sqlalchemy
 from dagster import DagsterInstance
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
+from dagster_apollo.instance import postgres_contract
+from dagster_apollo.instance.event_buffer import Limits
 from tests.integration.conftest import environment
 
 Kind = Literal["stock", "apollo"]
@@ -47,17 +51,20 @@ def psycopg(uri: str) -> str:
 
 
 @contextmanager
-def open_instance(kind: Kind, uri: str, home: Path, **variables: str) -> Iterator[DagsterInstance]:
+def open_instance(
+    kind: Kind, uri: str, home: Path, limits: Limits | None = None
+) -> Iterator[DagsterInstance]:
     """An instance on a database, as a process of its own would open it."""
     home.mkdir(exist_ok=True)
     (home / "dagster.yaml").write_text(
         _CONFIG[kind].format(uri=psycopg(uri)) + "telemetry: {enabled: false}\n"
     )
-    import os
-
-    names = {"DAGSTER_HOME": str(home), "DAGSTER_PG_URI": uri, **variables}
-    with environment({**os.environ, **names}), DagsterInstance.from_config(str(home)) as instance:
-        yield instance
+    names = {"DAGSTER_HOME": str(home), "DAGSTER_PG_URI": uri}
+    with environment({**os.environ, **names}), pytest.MonkeyPatch.context() as patch:
+        if limits:
+            patch.setattr(postgres_contract, "load_limits", lambda: limits)
+        with DagsterInstance.from_config(str(home)) as instance:
+            yield instance
 
 
 def rows_of(uri: str, query: str, **parameters: object) -> list[dict[str, Any]]:

@@ -1,9 +1,7 @@
 """Apollo's Postgres storage leaves in the tables what stock's leaves, by fewer statements."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from time import perf_counter
 
 import dagster as dg
 import pytest
@@ -15,11 +13,8 @@ from dagster import (
     AssetKey,
     AssetSpec,
     DagsterInstance,
-    DagsterRunStatus,
 )
 from dagster._core.definitions.observe import observe
-from dagster._core.execution.api import create_execution_plan
-from dagster._core.snap import snapshot_from_execution_plan
 
 from dagster_apollo.instance.buffering import event_buffering
 from tests.integration.conftest import MakeDatabase
@@ -28,7 +23,6 @@ from tests.integration.postgres_support import (
     Traffic,
     contents,
     open_instance,
-    rows_of,
     traffic,
 )
 
