@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -80,6 +80,11 @@ def slow_run(services: Services, ui: Control) -> str:
     return run_id
 
 
+def dbt_log(env: Mapping[str, str], run_id: str) -> str:
+    log = Path(env["DAGSTER_HOME"], "tenants", "small", "runs", run_id, "dbt.log")
+    return log.read_text() if log.exists() else ""
+
+
 def code_process(service: Service) -> int:
     """The gRPC server below a code server."""
     children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
@@ -115,6 +120,36 @@ def test_a_run_that_does_not_finish_in_time_is_failed_and_can_be_resumed(
         again = instance.get_run_by_id(resumed)
         assert again is not None
         assert again.asset_selection == {AssetKey(["small", "marts", "slow"])}
+
+
+def test_a_run_that_is_stopped_in_a_test_resumes_with_that_test(
+    services: Services, open_home: OpenHome
+) -> None:
+    project = Path(services.env["APOLLO_TENANTS_DIR"], "dbt_small")
+    (project / "models" / "slow.sql").write_text(SLOW_MODEL % 1)
+    check = project / "tests" / "slow_check.sql"
+    sql = "select * from ({}) cross join {{{{ ref('orders') }}}} where total < 0"
+    check.write_text(sql.format((SLOW_MODEL % FOR_EVER).partition("}}")[2]))
+    try:
+        server = services.code_server(seconds=20)
+        with open_home(services.env) as instance, control(instance) as ui:
+            services.daemon()
+            run_id = ui.launch()
+            wait_until(lambda: dbt_log(services.env, run_id).count("START test slow_check"))
+            server.process.send_signal(signal.SIGTERM)
+            assert ui.ends(run_id) is DagsterRunStatus.FAILURE
+            assert server.ends(30) == 0
+            check.write_text(sql.format((SLOW_MODEL % 1).partition("}}")[2]))
+            services.code_server()
+            wait_until(lambda: ui.workspace.has_code_location("apollo"))
+            resumed = ui.reexecute_from_asset_failure(run_id)
+            assert ui.ends(resumed) is DagsterRunStatus.SUCCESS
+            log = dbt_log(services.env, resumed)
+            assert "PASS slow_check" in log
+            assert "created sql table model marts.customers" in log
+            assert "created sql view model marts.orders" not in log
+    finally:
+        check.unlink()
 
 
 def test_a_run_that_finishes_in_time_is_left_alone_and_ends_the_wait(
