@@ -40,25 +40,31 @@ def admit(claims: Mapping[str, Any], settings: OidcSettings) -> Identity:
     Raises:
         NotAdmittedError: they are not let in.
     """
-    email = str(claims.get("email") or "").strip().lower()
-    verified = bool(email) and claims.get("email_verified") in {True, "true"}
+    email = _text(claims.get("email")).lower()
+    said = claims.get("email_verified")
+    verified = bool(email) and (said is True or said == "true")
     if settings.domains is not None:
         if not verified:
             raise NotAdmittedError("The provider does not say that your mail address is yours.")
         domain = email.rpartition("@")[2]
         if settings.issuer.rstrip("/") == _GOOGLE:
             # an address of a domain can belong to a private account; `hd` says that it does not
-            domain = str(claims.get("hd") or "").lower()
+            domain = _text(claims.get("hd")).lower()
         if domain not in settings.domains:
             raise NotAdmittedError("Your mail domain is not let in here.")
-    groups = claims.get(settings.groups_claim) or ()
-    names = {groups} if isinstance(groups, str) else {str(group) for group in groups}
+    groups = claims.get(settings.groups_claim)
+    names = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []
     roles = [role for group, role in settings.roles.items() if group in names]
     role = max(roles, default=settings.default_role)
     if role is None:
         raise NotAdmittedError("None of your groups is let in here.")
-    name = email if verified else f"oidc:{claims.get('preferred_username') or claims['sub']}"
+    name = email if verified else f"oidc:{_text(claims.get('preferred_username')) or claims['sub']}"
     return Identity(name, role, "oidc")
+
+
+def _text(value: object) -> str:
+    """A claim that is to be a text; nothing where it is something else."""
+    return value.strip() if isinstance(value, str) else ""
 
 
 class Provider:

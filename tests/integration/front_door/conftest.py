@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._grpc.client import DagsterGrpcClient
 
 from dagster_apollo.services.contract import CodeServer
@@ -30,19 +31,24 @@ def code_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeServer
         stderr=subprocess.DEVNULL,
     )
     try:
+        client = DagsterGrpcClient(port=port, host="127.0.0.1")
         deadline = time.monotonic() + 90
-        while True:
-            try:
-                DagsterGrpcClient(port=port, host="127.0.0.1").ping("")
-                break
-            except Exception:
-                assert process.poll() is None, "the code server has ended"
-                assert time.monotonic() < deadline, "the code server does not answer"
-                time.sleep(0.2)
+        while not _answers(client):
+            assert process.poll() is None, "the code server has ended"
+            assert time.monotonic() < deadline, "the code server does not answer"
+            time.sleep(0.2)
         yield CodeServer(LOCATION, "127.0.0.1", port)
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _answers(client: DagsterGrpcClient) -> bool:
+    try:
+        client.ping("")
+    except DagsterUserCodeUnreachableError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -117,14 +117,15 @@ def serve(
     """Put the application together as `apollo webserver` does."""
     database = SecretStr(normalise_postgres_uri(uri))
     settings = load_web(bind, environ)
-    with environment({"DAGSTER_PG_URI": uri, "DAGSTER_HOME": str(home), "HOME": str(home)}):
-        with open_instance(home, RELEASE_CONFIG) as instance:
-            with serving(settings, database, instance, CodeServers((code_server,))) as app:
-                engine = engine_of(database)
-                try:
-                    yield Site(app, database, instance, engine)
-                finally:
-                    engine.dispose()
+    with (
+        environment({"DAGSTER_PG_URI": uri, "DAGSTER_HOME": str(home), "HOME": str(home)}),
+        open_instance(home, RELEASE_CONFIG) as instance,
+        serving(settings, database, instance, CodeServers((code_server,))) as app,
+        contextlib.ExitStack() as stack,
+    ):
+        engine = engine_of(database)
+        stack.callback(engine.dispose)
+        yield Site(app, database, instance, engine)
 
 
 def graphql(client: TestClient, query: str, **values: Any) -> Any:

@@ -96,7 +96,8 @@ def test_the_link_to_the_account_covers_nothing_of_dagster_s(page: Page, width: 
 
 COVERED = """() => {
     const link = document.querySelector('.apollo-account').getBoundingClientRect();
-    return [...document.querySelectorAll('#__next a, #__next button, #__next input, #__next textarea')]
+    const controls = ['a', 'button', 'input', 'textarea'].map(it => `#__next ${it}`).join();
+    return [...document.querySelectorAll(controls)]
         .filter(it => {
             const box = it.getBoundingClientRect();
             return box.width && box.height && box.left < link.right && box.right > link.left

@@ -139,9 +139,11 @@ def test_another_host_name_is_refused_as_in_dns_rebinding(site: Site, host: str)
             method, path, headers={"Host": host, "Origin": f"https://{host}"}, json=None
         )
         assert answer.status_code == 421, (method, path)
-    with pytest.raises(WebSocketDisconnect):
-        with websocket(client, Host=host, Origin=f"https://{host}"):
-            pass
+    with (
+        pytest.raises(WebSocketDisconnect),
+        websocket(client, Host=host, Origin=f"https://{host}"),
+    ):
+        pass
 
 
 def test_the_platform_may_ask_for_health_by_address(site: Site) -> None:
