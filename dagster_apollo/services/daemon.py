@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+import warnings
 from typing import Final, NoReturn
 
 from dagster import DagsterInstance
@@ -104,11 +105,14 @@ def _be_active(
 ) -> int:
     """Run Dagster's daemon threads until asked to stop, or until one of them has died."""
     code = 0
+    warnings.filterwarnings("ignore", "Error loading repository location")  # 40 lines of traceback
     last_resort = threading.Timer(max(1, settings.shutdown_seconds - _RESERVE_SECONDS), _give_up)
     last_resort.daemon = True
     with contextlib.ExitStack() as stack:
         daemons = [stack.enter_context(it) for it in create_daemons_from_instance(instance)]
         workspace = stack.enter_context(WorkspaceProcessContext(instance, code_servers))
+        for name, error in _load_errors(workspace).items():
+            _log.warning("Code location %s is loaded once that is over: %s", name, error)
         controller = stack.enter_context(DagsterDaemonController(workspace, daemons))
         # Dagster's own loop also fetches all definitions again each minute; here its watcher does
         # so when a code server was replaced, and this loop where fetching them had failed.
@@ -127,6 +131,11 @@ def _be_active(
 
 
 def _reload_failed(workspace: WorkspaceProcessContext) -> None:
-    for name, entry in workspace.get_current_workspace().code_location_entries.items():
-        if entry.load_error:
-            workspace.refresh_code_location(name)
+    for name in _load_errors(workspace):
+        workspace.refresh_code_location(name)
+
+
+def _load_errors(workspace: WorkspaceProcessContext) -> dict[str, str]:
+    """Why code locations could not be loaded, by their names."""
+    entries = workspace.get_current_workspace().code_location_entries
+    return {name: it.load_error.message.strip() for name, it in entries.items() if it.load_error}

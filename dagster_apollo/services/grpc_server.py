@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import grpc  # type: ignore[import-untyped]
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
-from dagster._core.instance.ref import InstanceRef
 from dagster._core.origin import get_python_environment_entry_point
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import FuturesAwareThreadPoolExecutor
@@ -27,7 +26,9 @@ from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
 from dagster_apollo.instance.launcher import CODE_SERVER_TAG
 from dagster_apollo.services.workers import (
     AdoptedProcess,
+    NotedExecutions,
     Termination,
+    Terminations,
     WorkerFiles,
     interrupt,
     kill_tree,
@@ -42,29 +43,6 @@ _ENDED_SECONDS: Final = 15.0
 _EXPLAIN_SECONDS: Final = 3.0
 _END_THE_RUN: Final = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 _log = logging.getLogger("apollo.code_server")
-
-
-class _NotedExecutions(dict[str, tuple[Any, InstanceRef]]):
-    """The server's executions, each with a file for as long as it is one."""
-
-    def __init__(self, files: WorkerFiles) -> None:
-        super().__init__()
-        self._files = files
-
-    def __setitem__(self, run_id: str, execution: tuple[Any, InstanceRef]) -> None:
-        self._files.add(run_id, execution[0].pid)
-        super().__setitem__(run_id, execution)
-
-    def __delitem__(self, run_id: str) -> None:
-        super().__delitem__(run_id)
-        self._files.remove(run_id)
-
-
-class _Terminations(dict[str, Termination]):
-    """The server's termination events, none of which can hang it."""
-
-    def __setitem__(self, run_id: str, event: Any) -> None:  # noqa: ANN401
-        super().__setitem__(run_id, Termination(event.set))
 
 
 class DrainingApiServer(DagsterApiServer):
@@ -101,8 +79,8 @@ class DrainingApiServer(DagsterApiServer):
         self._own_instance = instance
         self._registered_id = server_id
         with self._execution_lock:
-            self._executions = _NotedExecutions(files)
-            self._termination_events = _Terminations()  # type: ignore[assignment]
+            self._executions = NotedExecutions(files)
+            self._termination_events = Terminations()  # type: ignore[assignment]
             for worker in files.read():
                 execution = (AdoptedProcess(worker), instance.get_ref())
                 self._executions[worker.run_id] = execution

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,22 @@ class WorkerFiles:
         ]
 
 
+class NotedExecutions(dict[str, tuple[Any, Any]]):
+    """Dagster's executions (run id to process and instance), each with a file while it is one."""
+
+    def __init__(self, files: WorkerFiles) -> None:
+        super().__init__()
+        self._files = files
+
+    def __setitem__(self, run_id: str, execution: tuple[Any, Any]) -> None:
+        self._files.add(run_id, execution[0].pid)
+        super().__setitem__(run_id, execution)
+
+    def __delitem__(self, run_id: str) -> None:
+        super().__delitem__(run_id)
+        self._files.remove(run_id)
+
+
 class AdoptedProcess:
     """Another server's worker, as far as Dagster's server needs a multiprocessing.Process."""
 
@@ -97,6 +114,13 @@ class Termination:
         if not self._is_set:
             self._is_set = True
             threading.Thread(target=self._tell, name="apollo-termination", daemon=True).start()
+
+
+class Terminations(dict[str, Termination]):
+    """Dagster's termination events by run id, none of which can hang the server."""
+
+    def __setitem__(self, run_id: str, event: Any) -> None:  # noqa: ANN401
+        super().__setitem__(run_id, Termination(event.set))
 
 
 def interrupt(worker: Worker) -> None:

@@ -192,6 +192,17 @@ def test_a_daemon_without_a_code_server_says_which_variable_is_missing(services:
     assert re.search(r"^apollo: APOLLO_CODE_SERVER: is not set", daemon.log, re.MULTILINE)
 
 
+def test_a_daemon_that_starts_before_the_code_server_says_so_in_a_line_and_finds_it(
+    services: Services,
+) -> None:
+    daemon = services.daemon()
+    daemon.says("Code location apollo is loaded once that is over: ", 20)
+    services.code_server()
+    daemon.says("LOCATION_UPDATED", 20)
+    assert "Traceback" not in daemon.log
+    assert "Stack Trace" not in daemon.log
+
+
 def test_a_daemon_refuses_a_database_without_a_schema(
     services: Services, postgres_uri: str
 ) -> None:
