@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import sqlalchemy
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
+from dagster_apollo.errors import ApolloError
 from dagster_apollo.instance.database import AUDIT
 from dagster_apollo.web.identity import UNKNOWN, Identity
 
@@ -45,6 +47,15 @@ class AuditRecord:
     detail: Mapping[str, Any] | None
 
 
+class AuditError(ApolloError):
+    """Something cannot be recorded, and is therefore not done."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"Nothing was done, because the audit log cannot be written ({reason}). Try again soon."
+        )
+
+
 class Audit:
     """Writes the audit log, to the database and to the process's log."""
 
@@ -73,25 +84,31 @@ class Audit:
 
         Returns:
             The entry's number.
+
+        Raises:
+            AuditError: it cannot be recorded.
         """
         values = {
-            "actor": by.name if by else UNKNOWN,
+            "actor": _plain(by.name) if by else UNKNOWN,
             "role": str(by.role) if by else "none",
             "method": by.method if by else "none",
-            "action": action,
+            "action": _plain(action),
             "target": target and _plain(target),
             "allowed": allowed,
             "remote": remote,
             "detail": dict(detail) if detail else None,
         }
-        with self._engine.begin() as connection:
-            row = connection.execute(insert(AUDIT).values(values).returning(AUDIT.c.id)).one()
+        try:
+            with self._engine.begin() as connection:
+                row = connection.execute(insert(AUDIT).values(values).returning(AUDIT.c.id)).one()
+        except SQLAlchemyError as error:  # its text may hold the URI
+            raise AuditError(type(error).__name__) from None
         _log.info(
             "%s (%s) %s: %s%s from %s",
             values["actor"],
             values["role"],
             "did" if allowed else "was refused",
-            action,
+            values["action"],
             f" {values['target']}" if target else "",
             remote,
         )

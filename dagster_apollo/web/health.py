@@ -46,6 +46,7 @@ class Health:
         self._context = context
         self._uri = uri
         self._lock = anyio.Lock()
+        self._threads = anyio.CapacityLimiter(2)
         self._answer: tuple[float, bool] | None = None
         self._schema: tuple[float, tuple[str, ...]] | None = None
         self._said: tuple[str, ...] | None = None
@@ -71,7 +72,7 @@ class Health:
                 return self._answer[1]
             faults: tuple[str, ...] = ("no answer in time",)
             try:
-                faults = await run_sync(self.look, abandon_on_cancel=True)
+                faults = await run_sync(self.look, abandon_on_cancel=True, limiter=self._threads)
             finally:  # cancelled, where it took too long
                 self._say(faults)
                 self._answer = (time.monotonic(), not faults)

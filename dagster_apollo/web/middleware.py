@@ -5,18 +5,19 @@ Plain ASGI, so that it stands before everything alike: pages, files, the API, th
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import anyio
 from anyio.to_thread import run_sync
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dagster_apollo.web.addresses import host_of, is_own_origin
-from dagster_apollo.web.audit import Audit
+from dagster_apollo.web.audit import Audit, AuditError
 from dagster_apollo.web.authentication import Authentication, TooManyAttemptsError
 from dagster_apollo.web.contract import WebSettings
 from dagster_apollo.web.identity import Identity, address_of
@@ -40,6 +41,8 @@ _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _POLICY_VIOLATION: Final = 1008
 _LOOK_AGAIN_SECONDS: Final = 15.0
 _MOST_BYTES_UNSIGNED: Final = 64 * 1024
+_THREADS: Final = 5
+_T = TypeVar("_T")
 _log = logging.getLogger("apollo.web")
 
 
@@ -106,6 +109,7 @@ class FrontDoor:
         self._settings = settings
         self._authentication = authentication
         self._audit = audit
+        self._threads = anyio.CapacityLimiter(_THREADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -114,27 +118,40 @@ class FrontDoor:
             return
         connection = HTTPConnection(scope)
         try:
-            identity = await run_sync(self._authentication.identify, connection)
+            identity = await self._in_thread(self._authentication.identify, connection)
+            refusal = await self._refusal(connection, identity)
         except TooManyAttemptsError as error:
-            await refuse(scope, receive, send, too_many_attempts(error.seconds))
-            return
-        except SQLAlchemyError as error:  # its text may hold the URI
-            _log.warning("Nobody can be recognised: the database failed (%s)", type(error).__name__)
-            await refuse(scope, receive, send, PlainTextResponse("Try again soon.", 503))
+            refusal = too_many_attempts(error.seconds)
+        except (SQLAlchemyError, AuditError) as error:
+            refusal = unavailable(error)
+        if refusal is not None:
+            await refuse(scope, receive, send, refusal)
             return
         scope["user"] = identity
-        if scope["path"] in OPEN:
+        if identity is None:
             await self._app(scope, _limited(receive), send)
-        elif identity is None:
-            await refuse(scope, receive, send, self._to_sign_in(connection))
-        elif not await run_sync(self._is_allowed, connection, identity):
-            needed = role_for_route(scope.get("method", "GET"), scope["path"])
-            text = f"This needs the role {needed}; you have the role {identity.role}."
-            await refuse(scope, receive, send, JSONResponse({"error": text}, 403))
         elif scope["type"] == "websocket":
             await self._while_recognised(identity, connection, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _in_thread(self, look: Callable[..., _T], *arguments: object) -> _T:
+        """Ask the database in a thread, of which a few are kept for this alone."""
+        return await run_sync(look, *arguments, limiter=self._threads)
+
+    async def _refusal(
+        self, connection: HTTPConnection, identity: Identity | None
+    ) -> Response | None:
+        """Why somebody gets no further; None where they do."""
+        if connection.scope["path"] in OPEN:
+            return None
+        if identity is None:
+            return self._to_sign_in(connection)
+        if await self._in_thread(self._is_allowed, connection, identity):
+            return None
+        needed = role_for_route(connection.scope.get("method", "GET"), connection.scope["path"])
+        text = f"This needs the role {needed}; you have the role {identity.role}."
+        return JSONResponse({"error": text}, 403)
 
     def _is_allowed(self, connection: HTTPConnection, identity: Identity) -> bool:
         """Whether a role allows a route; what changes something is recorded.
@@ -149,7 +166,7 @@ class FrontDoor:
         allowed = identity.role >= role_for_route(method, path)
         if not allowed or (method not in _SAFE and path != "/graphql"):
             self._audit.record(
-                f"{method} {path.split('/')[1]}",
+                f"{method} /{path.strip('/').partition('/')[0]}",
                 by=identity,
                 allowed=allowed,
                 remote=address_of(connection),
@@ -196,7 +213,7 @@ class FrontDoor:
 
     async def _is_still(self, identity: Identity, connection: HTTPConnection) -> bool:
         try:
-            return await run_sync(self._authentication.identify, connection) == identity
+            return await self._in_thread(self._authentication.identify, connection) == identity
         except (SQLAlchemyError, TooManyAttemptsError):
             return False
 
@@ -206,6 +223,12 @@ def too_many_attempts(seconds: int) -> Response:
     return PlainTextResponse(
         f"Too many attempts. Try again in {seconds} s.", 429, {"Retry-After": str(seconds)}
     )
+
+
+def unavailable(error: Exception) -> Response:
+    """The answer where the database fails; the error's own text may hold its URI."""
+    _log.warning("The database failed (%s)", type(error).__name__)
+    return PlainTextResponse("Try again soon.", 503, {"Retry-After": "5"})
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, response: Response) -> None:
@@ -226,7 +249,7 @@ def _limited(receive: Receive) -> Callable[[], Awaitable[Message]]:
         message = await receive()
         received += len(message.get("body", b""))
         if received > _MOST_BYTES_UNSIGNED:
-            return {"type": "http.disconnect"}
+            raise HTTPException(413)
         return message
 
     return receive_limited

@@ -1,6 +1,7 @@
 """Apollo's own pages: signing in and out, the account, the audit log, tokens."""
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,7 @@ from dagster_apollo.web.tokens import TokenError, Tokens
 _HERE: Final = Path(__file__).parent
 _FORM: Final = "application/x-www-form-urlencoded"
 _AUDIT_ROWS: Final = 100
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _LONGEST_DAYS: Final = 3650
 _AT_ONCE: Final = 2
 """Passwords checked at one time: each takes 64 MiB."""
@@ -183,7 +185,7 @@ class Pages:
         """The audit log, the newest entries first."""
         before = request.query_params.get("before", "")
         records = await run_sync(
-            self._audit.newest, _AUDIT_ROWS + 1, int(before) if before.isdecimal() else None
+            self._audit.newest, _AUDIT_ROWS + 1, int(before) if _NUMBER.fullmatch(before) else None
         )
         more = records[_AUDIT_ROWS - 1].id if len(records) > _AUDIT_ROWS else None
         return self._render(
@@ -204,7 +206,7 @@ class Pages:
         name, days = _text(form, "name").strip(), _text(form, "days").strip()
         try:
             role = Role.parse(_text(form, "role"))
-            if days and not (days.isdecimal() and 0 < int(days) <= _LONGEST_DAYS):
+            if days and not (_NUMBER.fullmatch(days) and 0 < int(days) <= _LONGEST_DAYS):
                 raise TokenError(f"The days must be a number from 1 to {_LONGEST_DAYS}.")
             token = await run_sync(
                 lambda: self._tokens.create(

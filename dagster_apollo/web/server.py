@@ -10,7 +10,10 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceLoadTarget
 from dagster_webserver.version import __version__
 from pydantic import SecretStr
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 
 from dagster_apollo.instance.database import engine_of
 from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
@@ -20,10 +23,11 @@ from dagster_apollo.services.registry import registered
 from dagster_apollo.services.signals import StopSignals
 from dagster_apollo.services.workspace import CodeServers
 from dagster_apollo.web.attempts import Attempts
-from dagster_apollo.web.audit import Audit
+from dagster_apollo.web.audit import Audit, AuditError
 from dagster_apollo.web.authentication import Authentication
 from dagster_apollo.web.contract import WebSettings, load_web
 from dagster_apollo.web.health import Health
+from dagster_apollo.web.middleware import unavailable
 from dagster_apollo.web.pages import Pages
 from dagster_apollo.web.sessions import Sessions
 from dagster_apollo.web.tokens import Tokens
@@ -32,7 +36,7 @@ from dagster_apollo.web.webserver import ApolloWebserver, Parts
 _STATEMENT_MILLISECONDS = 15_000
 _POOL_RECYCLE_SECONDS = 3600
 _POOL_MAX_OVERFLOW = 20
-_OWN_POOL_SIZE = 5
+_OWN_POOL_SIZE = 10
 _RESERVE_SECONDS = 5
 _LONGEST_DRAIN_SECONDS = 20
 _log = logging.getLogger("apollo.web")
@@ -105,9 +109,14 @@ def serving(
                 pages=Pages(settings, sessions, tokens, attempts, audit),
                 health=Health(context, uri),
             )
-            yield ApolloWebserver(context, parts).create_asgi_app()
+            handlers = {SQLAlchemyError: _unavailable, AuditError: _unavailable}
+            yield ApolloWebserver(context, parts).create_asgi_app(exception_handlers=handlers)
     finally:
         engine.dispose()
+
+
+def _unavailable(_request: Request, error: Exception) -> Response:
+    return unavailable(error)
 
 
 def _configuration(

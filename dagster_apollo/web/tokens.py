@@ -116,12 +116,14 @@ class Tokens:
         Raises:
             TokenError: there is no such token, or it was revoked before.
         """
-        with self._engine.begin() as connection:
-            revoked = connection.execute(
-                update(API_TOKEN)
-                .where(API_TOKEN.c.name == name, API_TOKEN.c.revoked_at.is_(None))
-                .values(revoked_at=func.now())
-            ).rowcount
+        revoked = 0
+        if NAME_PATTERN.fullmatch(name):
+            with self._engine.begin() as connection:
+                revoked = connection.execute(
+                    update(API_TOKEN)
+                    .where(API_TOKEN.c.name == name, API_TOKEN.c.revoked_at.is_(None))
+                    .values(revoked_at=func.now())
+                ).rowcount
         if not revoked:
             raise TokenError(
                 "There is no such token that is not revoked yet. `apollo token list` shows them."

@@ -143,7 +143,7 @@ def test_routes_that_change_something_have_a_role(site: Site) -> None:
     assert site.signed_in("otto").post(path).status_code == 200
     assert site.script(Role.OPERATOR).post(path).status_code == 200
     assert site.signed_in("otto").post("/runs").status_code == 403, "unknown: for admins"
-    entries = site.audit(action="POST report_asset_materialization")
+    entries = site.audit(action="POST /report_asset_materialization")
     assert [(it.actor, it.allowed, it.target) for it in entries] == [
         ("vera", False, path),
         ("script-viewer", False, path),

@@ -1,12 +1,16 @@
 """Signing in by password, sessions and their ends, and how often one may try."""
 
+import ipaddress
 import json
 import logging
 import time
 import zlib
+from urllib.parse import urlencode
 
 import itsdangerous
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dagster_apollo.web import middleware
 from dagster_apollo.web.contract import load_web
@@ -370,3 +374,63 @@ def test_no_secret_is_ever_logged_or_audited(
         assert "vera (viewer) did: sign-in from 198.51.100.7" in caplog.text
         assert "(unknown) (none) was refused: sign-in vera from 198.51.100.7" in caplog.text
         assert caplog.text.count("Too many attempts to sign in") == 2, "the user, the address"
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    body=st.binary(max_size=300)
+    | st.lists(
+        st.tuples(st.sampled_from(["name", "password", "next", "x"]), st.text(max_size=20)),
+        max_size=6,
+    ).map(lambda pairs: urlencode(pairs).encode("utf-8", "replace")),
+    number=st.integers(1, 2**32 - 1),
+)
+def test_whatever_is_sent_to_the_sign_in_it_answers_and_lets_nobody_in(
+    site: Site, body: bytes, number: int
+) -> None:
+    client = site.client(address=str(ipaddress.ip_address(number)))
+    for content_type in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        answer = client.post("/auth/sign-in", content=body, headers={"Content-Type": content_type})
+        assert answer.status_code in {400, 401, 429}
+        assert not answer.cookies
+
+
+def test_somebody_unknown_may_send_only_so_much(site: Site) -> None:
+    form = {"name": "vera", "password": "x" * 100_000}
+    assert site.client().post("/auth/sign-in", data=form).status_code == 413
+
+
+def test_where_the_database_fails_nobody_is_let_in(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = site.client(address="192.0.2.99")
+    client.post("/auth/sign-in", data={"name": "vera", "password": PASSWORDS["vera"]})
+    tables = ("apollo_revoked_session", "apollo_api_token", "apollo_audit")
+    with site.engine.begin() as connection:
+        for table in tables:
+            connection.exec_driver_sql(f"alter table {table} rename to {table}_away")
+    try:
+        assert client.get("/server_info").status_code == 503
+        assert site.bearer("apollo_x").get("/server_info").status_code == 503
+        form = {"name": "vera", "password": PASSWORDS["vera"]}
+        signed_in = site.client(address="192.0.2.98").post("/auth/sign-in", data=form)
+        assert signed_in.status_code == 503
+        assert not signed_in.cookies
+        assert site.client().get("/healthz").status_code == 200
+    finally:
+        with site.engine.begin() as connection:
+            for table in tables:
+                connection.exec_driver_sql(f"alter table {table}_away rename to {table}")
+    assert client.get("/server_info").status_code == 200
+    assert "The database failed (ProgrammingError)" in caplog.text
+
+
+def test_pages_take_nonsense_for_nonsense(site: Site) -> None:
+    ada = site.signed_in("ada")
+    for before in ("x", "-1", "9" * 30, "\u0663", "\0", ""):
+        assert ada.get("/auth/audit", params={"before": before}).status_code == 200, before
+    for name in ("\0", "x" * 5000, "no-such", ""):
+        assert ada.post("/auth/tokens/revoke", data={"name": name}).status_code == 400
+    assert ada.post("/%00/x%0Ay").status_code == 404
