@@ -28,6 +28,7 @@ from dagster_apollo.instance.event_buffer import (
     run_failure,
     tells_failure,
 )
+from dagster_apollo.instance.event_promises import Promises
 from dagster_apollo.instance.event_spill import Spill
 from dagster_apollo.instance.postgres_writer import Batch, StorageUnavailableError
 
@@ -64,13 +65,17 @@ class EventDelivery:
         recover: stores a batch that was on disk.
         folder: where events go while the database is away.
         limits: when events are written.
+        promises: what is promised to those who refer to events that wait.
     """
 
-    def __init__(self, write: _Write, recover: _Write, folder: Path, limits: Limits) -> None:
+    def __init__(
+        self, write: _Write, recover: _Write, folder: Path, limits: Limits, promises: Promises
+    ) -> None:
         self._write = write
         self._recover = recover
         self._folder = folder
         self._limits = limits
+        self._promises = promises
         self.reset()
 
     def reset(self) -> None:
@@ -122,6 +127,8 @@ class EventDelivery:
             self._give_up(error, kept=events if kept else ())
         if ends_run(events[-1]):
             self._executing.pop(run_id, None)
+            if not self._executing:
+                self._promises.forget()
 
     def flush(self) -> None:
         """Write all that waits, if the calling thread is not about to do so anyway.
@@ -188,6 +195,7 @@ class EventDelivery:
         with self._state:
             before = len(self._buffer)
             for event in events:
+                self._promises.make(event)
                 self._buffer.add(event, time.monotonic())
             if before == 0 or before < self._limits.batch <= len(self._buffer):
                 self._state.notify_all()
@@ -244,25 +252,26 @@ class EventDelivery:
             outer, self._writer = self._writer, threading.get_ident()
             try:
                 self._replay(deadline)
-                while order := self._next(own):
-                    own = own if order.accepted == len(order.batch.events) else ()
-                    self._deliver(order, deadline)
+                self._line_up(own)
+                while self._orders:
+                    self._deliver(self._orders[0], deadline)
             except BaseException:
                 self._withdraw()
                 raise
             finally:
                 self._writer = outer
 
-    def _next(self, own: Sequence[EventLogEntry]) -> _Order | None:
+    def _line_up(self, own: Sequence[EventLogEntry]) -> None:
+        """Order what waits now, and the caller's own; what comes later waits for its own time."""
         with self._state:
-            if not self._orders:
+            while self._buffer:
                 events = self._buffer.take()
                 accepted = len(events)
-                if own and not self._buffer and (not accepted or len(own) == 1):
-                    events += own
-                if events:
-                    self._orders.append(_Order(Batch(events), accepted))
-            return self._orders[0] if self._orders else None
+                if len(own) == 1 and not self._buffer:
+                    events, own = [*events, *own], ()
+                self._orders.append(_Order(Batch(events), accepted))
+            if own:
+                self._orders.append(_Order(Batch(own), 0))
 
     def _deliver(self, order: _Order, deadline: float) -> None:
         try:
@@ -306,6 +315,7 @@ class EventDelivery:
             self._orders = deque(order for order in self._orders if order.batch.events)
 
     def _refuse(self, event: EventLogEntry, error: Exception) -> None:
+        self._promises.release([event])
         _LOGGER.error(
             "An event of run %s cannot be stored (%s).", event.run_id, type(error).__name__
         )
@@ -341,7 +351,7 @@ class EventDelivery:
             if not batches:
                 return
             try:
-                self._spill = self._spill or Spill.create(self._folder)
+                self._spill = self._spill or Spill.create(self._folder, self._promises)
                 self._spill.append(batches)
             except OSError as error:
                 _LOGGER.error(  # noqa: TRY400

@@ -7,7 +7,7 @@ dagster/_core/storage/event_log/sql_event_log.py (1.13) are what must be equalle
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -18,6 +18,8 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._time import datetime_from_timestamp
+
+from dagster_apollo.instance.event_promises import Promises
 
 Rows = Sequence[Mapping[str, Any]]
 _PLANNED: Final = AssetCheckExecutionRecordStatus.PLANNED.value
@@ -31,16 +33,23 @@ class EventRow:
         event: the event.
         values: the columns of `event_logs`, by `SqlEventLogStorage._event_to_row`.
         tags: what of its tags is indexed, by `SqlEventLogStorage._tags_for_asset_event`.
+        promise: the number by which others refer to it (see `Promises`).
     """
 
     event: EventLogEntry
     values: Mapping[str, Any]
     tags: Mapping[str, str]
+    promise: int | None = None
 
     @property
     def kind(self) -> DagsterEventType | None:
         """The type of Dagster's event; None for a line of a log."""
         return self.event.dagster_event and self.event.dagster_event.event_type
+
+    def kept(self, promises: Promises) -> "EventRow":
+        """The same with ids in the place of promises."""
+        text = promises.kept_in(self.values["event"])
+        return replace(self, values={**self.values, "event": text})
 
 
 @dataclass
@@ -117,7 +126,9 @@ def tag_rows(rows: Sequence[EventRow], ids: Sequence[int]) -> Rows:
     ]
 
 
-def check_stages(rows: Sequence[EventRow], ids: Sequence[int]) -> list[CheckStage]:
+def check_stages(
+    rows: Sequence[EventRow], ids: Sequence[int], promises: Promises
+) -> list[CheckStage]:
     """What to write to `asset_check_executions`, stage by stage; nearly always there is one."""
     stages = [CheckStage()]
     for row, event_id in zip(rows, ids, strict=True):
@@ -127,7 +138,7 @@ def check_stages(rows: Sequence[EventRow], ids: Sequence[int]) -> list[CheckStag
                     stages.append(CheckStage())
                 stages[-1].planned.append(values)
         elif row.kind is DagsterEventType.ASSET_CHECK_EVALUATION:
-            values = _evaluated(row, event_id)
+            values = _evaluated(row, event_id, promises)
             if values["run_id"]:
                 stages[-1].evaluated[_key(values)] = values
             else:
@@ -153,7 +164,7 @@ def _planned(row: EventRow, event_id: int) -> Iterable[dict[str, Any]]:
         }
 
 
-def _evaluated(row: EventRow, event_id: int) -> dict[str, Any]:
+def _evaluated(row: EventRow, event_id: int, promises: Promises) -> dict[str, Any]:
     data = cast("AssetCheckEvaluation", row.event.get_dagster_event().event_specific_data)
     target = data.target_materialization_data
     status = (
@@ -167,7 +178,7 @@ def _evaluated(row: EventRow, event_id: int) -> dict[str, Any]:
         "partition": data.partition,
         "run_id": row.event.run_id,
         "execution_status": status.value,
-        "materialization_event_storage_id": target.storage_id if target else None,
+        "materialization_event_storage_id": promises.id_of(target.storage_id) if target else None,
         **_event_columns(row, event_id),
     }
 

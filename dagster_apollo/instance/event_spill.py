@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any, Final, Self
@@ -21,6 +21,7 @@ from dagster import EventLogEntry
 from dagster._serdes import deserialize_value, serialize_value
 from sqlalchemy.engine import make_url
 
+from dagster_apollo.instance.event_promises import Promises
 from dagster_apollo.instance.postgres_writer import Batch, Commit, StorageUnavailableError
 
 _BATCH: Final = 500
@@ -42,12 +43,13 @@ def spill_folder(home: Path, url: str) -> Path:
 class Spill:
     """One such file, locked by this process."""
 
-    def __init__(self, path: Path, file: FileIO) -> None:
+    def __init__(self, path: Path, file: FileIO, promises: Promises) -> None:
         self.path: Final = path
         self._file = file
+        self._promises = promises
 
     @classmethod
-    def create(cls, folder: Path) -> Self:
+    def create(cls, folder: Path, promises: Promises) -> Self:
         """A new, empty spill.
 
         Raises:
@@ -59,10 +61,10 @@ class Spill:
         file = FileIO(descriptor, "r+b")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _sync_folder(folder)
-        return cls(path, file)
+        return cls(path, file, promises)
 
     @classmethod
-    def adopt(cls, folder: Path) -> Iterator[Self]:
+    def adopt(cls, folder: Path, promises: Promises) -> Iterator[Self]:
         """The spills of a folder whose processes are gone, each locked while it is looked at."""
         for path in sorted(folder.glob("*.jsonl"), key=_age):
             try:
@@ -76,7 +78,7 @@ class Spill:
                     continue
                 if _is_at(path, file):
                     _cut_torn_line(file)
-                    yield cls(path, file)
+                    yield cls(path, file, promises)
 
     def append(self, batches: Sequence[Batch]) -> None:
         """Add events, durably; the first batch may be in doubt where the spill is empty.
@@ -86,10 +88,17 @@ class Spill:
         """
         lines: list[dict[str, Any]] = []
         for batch in batches:
-            lines += [{"event": serialize_value(event)} for event in batch.events]
+            lines += [self._line(event) for event in batch.events]
             if batch.doubt:
-                lines.append(_note(batch.doubt, 0, len(batch.events)))
+                ids = {
+                    it: self._promises.id_of(it)
+                    for it in map(self._promises.of, batch.events)
+                    if it
+                }
+                lines.append(_note(batch.doubt, 0, len(batch.events), ids))
         self._write(lines)
+        for batch in batches:
+            self._promises.release(batch.events)
 
     def replay(
         self, write: Callable[[Batch], None], refuse: Callable[[EventLogEntry, Exception], None]
@@ -100,11 +109,11 @@ class Spill:
             write: stores a batch; whatever of StorageUnavailableError it raises is passed on.
             refuse: told of an event that the database does not take; it goes to a file of its own.
         """
-        texts, start, count, doubt = self._pending()
+        lines, start, count, doubt = self._pending()
         singly_until = 0
-        while start < len(texts):
-            some = texts[start : start + (1 if start < singly_until else count)]
-            events = [deserialize_value(text, EventLogEntry) for text in some]
+        while start < len(lines):
+            some = lines[start : start + (1 if start < singly_until else count)]
+            events = [self._event(line) for line in some]
             try:
                 write(Batch(events, doubt, self._noter(start, len(some))))
             except StorageUnavailableError:
@@ -115,7 +124,7 @@ class Spill:
                     continue
                 refuse(events[0], error)
                 with open(self.path.with_suffix(".refused"), "a", opener=_private) as refused:
-                    refused.write(some[0] + "\n")
+                    refused.write(some[0]["event"] + "\n")
             start, count, doubt = start + len(some), _BATCH, None
 
     def remove(self) -> None:
@@ -127,19 +136,31 @@ class Spill:
         """Leave the file to the next process."""
         self._file.close()
 
-    def _pending(self) -> tuple[list[str], int, int, Commit | None]:
+    def _pending(self) -> tuple[list[dict[str, Any]], int, int, Commit | None]:
         """All events; where to begin, with how many; and the transaction that may have them."""
-        texts, start, count, doubt = [], 0, _BATCH, None
+        events, start, count, doubt = [], 0, _BATCH, None
         for line in self._lines():
             if "event" in line:
-                texts.append(line["event"])
+                events.append(line)
             else:  # what lies before its start was settled when it was written
                 start, count = line["start"], line["count"]
                 doubt = Commit(line["xid"], line["pid"])
-        return texts, start, count, doubt
+                self._promises.keep({int(promise): it for promise, it in line["ids"].items()})
+        return events, start, count, doubt
 
-    def _noter(self, start: int, count: int) -> Callable[[Commit], None]:
-        return lambda commit: self._write([_note(commit, start, count)])
+    def _line(self, event: EventLogEntry) -> dict[str, Any]:
+        line: dict[str, Any] = {"event": self._promises.kept_in(serialize_value(event))}
+        promise = self._promises.of(event)
+        return {**line, "promise": promise} if promise else line
+
+    def _event(self, line: dict[str, Any]) -> EventLogEntry:
+        event = deserialize_value(line["event"], EventLogEntry)
+        if "promise" in line:
+            self._promises.take_over(line["promise"], event)
+        return event
+
+    def _noter(self, start: int, count: int) -> Callable[[Commit, Mapping[int, int]], None]:
+        return lambda commit, ids: self._write([_note(commit, start, count, ids)])
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         self._file.seek(0)
@@ -158,8 +179,8 @@ class Spill:
             raise
 
 
-def _note(commit: Commit, start: int, count: int) -> dict[str, Any]:
-    return {"xid": commit.xid, "pid": commit.pid, "start": start, "count": count}
+def _note(commit: Commit, start: int, count: int, ids: Mapping[int, int]) -> dict[str, Any]:
+    return {"xid": commit.xid, "pid": commit.pid, "start": start, "count": count, "ids": {**ids}}
 
 
 def _private(path: str, flags: int) -> int:

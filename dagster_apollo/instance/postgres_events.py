@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
-from dagster import DagsterInstance, DagsterRunStatus, EventLogEntry
+from dagster import AssetKey, DagsterInstance, DagsterRunStatus, EventLogEntry
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.event_log.base import AssetRecord
 from dagster._core.storage.runs import RunStorage
 from dagster._time import datetime_from_timestamp
 from dagster_postgres import PostgresEventLogStorage
@@ -18,6 +19,7 @@ from sqlalchemy.engine import Connection
 
 from dagster_apollo.instance.event_buffer import Limits
 from dagster_apollo.instance.event_delivery import EventDelivery
+from dagster_apollo.instance.event_promises import Promises
 from dagster_apollo.instance.event_rows import EventRow
 from dagster_apollo.instance.event_spill import Spill, spill_folder
 from dagster_apollo.instance.postgres_pool import PoolOptions, shared_pool
@@ -54,9 +56,13 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
         self._limits = limits
         self._folder = spill_folder(home, postgres_url)
         self._tables: set[str] = set()
+        self._columns: set[str] = set()
         self._use_pool(PoolOptions())
-        self._events = EventWriter(lambda: self._pool, self._prepare)
-        self._delivery = EventDelivery(self._events.write, self._recover, self._folder, limits)
+        self._promises = Promises()
+        self._writer = EventWriter(lambda: self._pool, self._prepare, self._promises)
+        self._delivery = EventDelivery(
+            self._writer.write, self._recover, self._folder, limits, self._promises
+        )
         _deliveries.add(self._delivery)
 
     def _use_pool(self, options: PoolOptions) -> None:
@@ -111,7 +117,7 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
         Raises:
             StorageUnavailableError: the database is away; the events stay on disk.
         """
-        for spill in Spill.adopt(self._folder):
+        for spill in Spill.adopt(self._folder, self._promises):
             spill.replay(self._recover, lambda _event, _error: None)
             spill.remove()
 
@@ -128,6 +134,21 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
             self._tables.add(table_name)
         return table_name in self._tables
 
+    def has_asset_key_col(self, column_name: str) -> bool:
+        """Whether `asset_keys` has a column; asked once, for columns do not go."""
+        if column_name not in self._columns and super().has_asset_key_col(column_name):
+            self._columns.add(column_name)
+        return column_name in self._columns
+
+    def get_asset_records(
+        self, asset_keys: Sequence[AssetKey] | None = None
+    ) -> Sequence[AssetRecord]:
+        """The records of assets; of those that a run that executes here has just materialized,
+        only what it says itself, and no more of the table: their ids may be promises.
+        """  # noqa: D205
+        promised = self._promises.records(asset_keys) if asset_keys else None
+        return super().get_asset_records(asset_keys) if promised is None else promised
+
     def dispose(self) -> None:
         """Write what waits, and close the connections."""
         super().dispose()
@@ -140,7 +161,12 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
 
     def _prepare(self, events: Sequence[EventLogEntry]) -> list[EventRow]:
         return [
-            EventRow(event, self._event_to_row(event), self._tags_for_asset_event(event))
+            EventRow(
+                event,
+                self._event_to_row(event),
+                self._tags_for_asset_event(event),
+                self._promises.of(event),
+            )
             for event in events
         ]
 
@@ -150,7 +176,7 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
         batch.events = [
             event for event in batch.events if not event.run_id or event.run_id in statuses
         ]
-        self._events.write(batch)
+        self._writer.write(batch)
         for event in batch.events:
             if (
                 event.dagster_event

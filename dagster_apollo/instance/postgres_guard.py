@@ -22,6 +22,8 @@ OVERRIDDEN: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
     (PostgresEventLogStorage, "_event_to_row", ("self", "event")),
     (PostgresEventLogStorage, "_tags_for_asset_event", ("self", "event")),
     (PostgresEventLogStorage, "has_table", ("self", "table_name")),
+    (PostgresEventLogStorage, "has_asset_key_col", ("self", "column_name")),
+    (PostgresEventLogStorage, "get_asset_records", ("self", "asset_keys")),
     (PostgresEventLogStorage, "store_event", ("self", "event")),
     (PostgresEventLogStorage, "store_event_batch", ("self", "events")),
     (PostgresEventLogStorage, "register_instance", ("self", "instance")),

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from dagster_apollo.errors import ApolloError
 from dagster_apollo.instance.event_buffer import is_status
+from dagster_apollo.instance.event_promises import Promises
 from dagster_apollo.instance.event_rows import (
     CheckStage,
     EventRow,
@@ -30,6 +31,7 @@ from dagster_apollo.instance.event_rows import (
 from dagster_apollo.instance.postgres_pool import ConnectionPool
 
 _EVENT_COLUMNS: Final = {
+    "id": "bigint",
     "run_id": "text",
     "event": "text",
     "dagster_event_type": "text",
@@ -89,12 +91,13 @@ class Batch:
     Args:
         events: the events, in order.
         doubt: the transaction that may have stored them already.
-        before_commit: told of the transaction just before it is committed.
+        before_commit: told of the transaction, and of the ids that it gives to promised events,
+            just before it is committed.
     """
 
     events: Sequence[EventLogEntry]
     doubt: Commit | None = None
-    before_commit: Callable[[Commit], None] | None = None
+    before_commit: Callable[[Commit, Mapping[int, int]], None] | None = None
 
 
 class EventWriter:
@@ -103,15 +106,18 @@ class EventWriter:
     Args:
         pool: gives the pool, which may be replaced.
         prepare: makes rows of events, in Dagster's own way.
+        promises: the promises that these events may refer to.
     """
 
     def __init__(
         self,
         pool: Callable[[], ConnectionPool],
         prepare: Callable[[Sequence[EventLogEntry]], Sequence[EventRow]],
+        promises: Promises,
     ) -> None:
         self._pool = pool
         self._prepare = prepare
+        self._promises = promises
 
     def write(self, batch: Batch) -> None:
         """Store a batch, unless it is stored already.
@@ -124,6 +130,7 @@ class EventWriter:
             if batch.doubt is not None:
                 if self._is_stored(batch, batch.doubt):
                     batch.doubt = None
+                    self._promises.release(batch.events)
                     return
                 batch.doubt = None
             if not batch.events:
@@ -142,12 +149,14 @@ class EventWriter:
     def _transact(self, connection: Connection, batch: Batch, rows: Sequence[EventRow]) -> None:
         connection.execution_options(isolation_level="READ COMMITTED")
         with connection.begin() as transaction:
-            commit = write_rows(connection, rows)
+            commit = write_rows(connection, rows, self._promises)
             if batch.before_commit:
-                batch.before_commit(commit)
+                promised = [row.promise for row in rows if row.promise is not None]
+                batch.before_commit(commit, {it: self._promises.id_of(it) for it in promised})
             batch.doubt = commit  # until COMMIT is answered
             transaction.commit()
             batch.doubt = None
+            self._promises.release(batch.events)
 
     def _is_stored(self, batch: Batch, commit: Commit) -> bool:
         """Ask what became of a transaction."""
@@ -173,7 +182,7 @@ def is_unreachable(error: Exception) -> bool:
     return isinstance(error, DagsterPostgresException)
 
 
-def write_rows(connection: Connection, rows: Sequence[EventRow]) -> Commit:
+def write_rows(connection: Connection, rows: Sequence[EventRow], promises: Promises) -> Commit:
     """Write all rows of some events, within the connection's transaction.
 
     A last event that says how its run is doing gets its id last, so that the time between id and
@@ -181,22 +190,33 @@ def write_rows(connection: Connection, rows: Sequence[EventRow]) -> Commit:
     """
     late = len(rows) > 1 and is_status(rows[-1].event)
     first = rows[:-1] if late else rows
-    ids, commit = _insert_events(connection, first)
-    if assets := asset_rows(first, ids):
+    ids, commit = _insert_events(connection, first, promises)
+    kept = [row.kept(promises) for row in first]
+    if assets := asset_rows(kept, ids):
         connection.execute(_UPSERT_ASSETS, _arrays(assets, _ASSET_COLUMNS))
-    if tags := tag_rows(first, ids):
+    if tags := tag_rows(kept, ids):
         connection.execute(_INSERT_TAGS, _arrays(tags, _TAG_COLUMNS))
-    for stage in check_stages(first, ids):
+    for stage in check_stages(kept, ids, promises):
         _write_checks(connection, stage)
     if late:
-        _insert_events(connection, rows[-1:])
+        _insert_events(connection, rows[-1:], promises)
     return commit
 
 
-def _insert_events(connection: Connection, rows: Sequence[EventRow]) -> tuple[list[int], Commit]:
-    values = [row.values for row in rows]
-    stored = connection.execute(_INSERT_EVENTS, _arrays(values, _EVENT_COLUMNS)).all()
-    return sorted(row.id for row in stored), Commit(stored[0].xid, stored[0].pid)
+def _insert_events(
+    connection: Connection, rows: Sequence[EventRow], promises: Promises
+) -> tuple[list[int], Commit]:
+    reserved = connection.execute(_RESERVE_IDS, {"count": len(rows)}).all()
+    ids = sorted(int(row.id) for row in reserved)
+    promises.keep(
+        {row.promise: event_id for row, event_id in zip(rows, ids, strict=True) if row.promise}
+    )
+    values = [
+        {**row.kept(promises).values, "id": event_id}
+        for row, event_id in zip(rows, ids, strict=True)
+    ]
+    connection.execute(_INSERT_EVENTS, _arrays(values, _EVENT_COLUMNS))
+    return ids, Commit(reserved[0].xid, reserved[0].pid)
 
 
 def _write_checks(connection: Connection, stage: CheckStage) -> None:
@@ -273,10 +293,11 @@ def _update_checks() -> TextClause:
     )
 
 
-_INSERT_EVENTS: Final = text(
-    _insert("event_logs", _EVENT_COLUMNS)
-    + " returning id, txid_current() as xid, pg_backend_pid() as pid"
+_RESERVE_IDS: Final = text(
+    "select nextval(pg_get_serial_sequence('event_logs', 'id')) as id, txid_current() as xid, "
+    "pg_backend_pid() as pid from generate_series(1, :count)"
 )
+_INSERT_EVENTS: Final = text(_insert("event_logs", _EVENT_COLUMNS))
 _INSERT_TAGS: Final = text(_insert("asset_event_tags", _TAG_COLUMNS))
 _INSERT_CHECKS: Final = text(_insert("asset_check_executions", _CHECK_COLUMNS))
 _UPSERT_ASSETS: Final = _upsert_assets()
