@@ -116,7 +116,8 @@ _OPERATOR_PERMISSIONS: Final = frozenset(
         Permissions.RELOAD_WORKSPACE,
     }
 )
-_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods by which nothing is changed."""
 
 
 def role_for_mutation(name: str) -> Role:
@@ -131,7 +132,7 @@ def role_for_route(method: str, path: str) -> Role:
         method: the HTTP method; GET for a WebSocket.
         path: the path of the URL, as the router sees it.
     """
-    if path == "/graphql" or method in _READS:
+    if path == "/graphql" or method in SAFE_METHODS:
         return Role.VIEWER
     if path.startswith("/report_asset_"):
         return Role.OPERATOR

@@ -22,14 +22,15 @@ from dagster_apollo.services.contract import ServiceSettings, load_services
 from dagster_apollo.services.registry import registered
 from dagster_apollo.services.signals import StopSignals
 from dagster_apollo.services.workspace import CodeServers
+from dagster_apollo.web.account import AccountPages
 from dagster_apollo.web.attempts import Attempts
 from dagster_apollo.web.audit import Audit, AuditError
 from dagster_apollo.web.authentication import Authentication
 from dagster_apollo.web.contract import WebSettings, load_web
+from dagster_apollo.web.front_door import unavailable
 from dagster_apollo.web.health import Health
-from dagster_apollo.web.middleware import unavailable
-from dagster_apollo.web.pages import Pages
 from dagster_apollo.web.sessions import Sessions
+from dagster_apollo.web.sign_in import SignInPages
 from dagster_apollo.web.tokens import Tokens
 from dagster_apollo.web.webserver import ApolloWebserver, Parts
 
@@ -106,7 +107,10 @@ def serving(
                 settings=settings,
                 authentication=Authentication(settings, sessions, tokens, attempts),
                 audit=audit,
-                pages=Pages(settings, sessions, tokens, attempts, audit),
+                pages=[
+                    *SignInPages(settings, sessions, attempts, audit).routes(),
+                    *AccountPages(settings.session_lifetime, tokens, audit).routes(),
+                ],
                 health=Health(context, uri),
             )
             handlers = {SQLAlchemyError: _unavailable, AuditError: _unavailable}

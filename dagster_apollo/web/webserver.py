@@ -21,7 +21,9 @@ from dagster_apollo.web.authentication import Authentication
 from dagster_apollo.web.compute_logs import download
 from dagster_apollo.web.context import RoleRequestContext
 from dagster_apollo.web.contract import WebSettings
+from dagster_apollo.web.front_door import FrontDoor
 from dagster_apollo.web.graphql_requests import refusal_of, subscription_error, wants_graphiql
+from dagster_apollo.web.guards import KnownHosts, OwnOrigin
 from dagster_apollo.web.headers import (
     SANDBOX_POLICY,
     SecurityHeaders,
@@ -31,9 +33,7 @@ from dagster_apollo.web.headers import (
 from dagster_apollo.web.health import Health
 from dagster_apollo.web.identity import identity_of
 from dagster_apollo.web.launches import stamp_launches
-from dagster_apollo.web.middleware import FrontDoor, KnownHosts, OwnOrigin
 from dagster_apollo.web.mutations import RefusedError, guard_mutations
-from dagster_apollo.web.pages import Pages
 
 _FORBIDDEN: Final = 403
 _POLL_MILLISECONDS: Final = 2000
@@ -47,7 +47,7 @@ class Parts:
     settings: WebSettings
     authentication: Authentication
     audit: Audit
-    pages: Pages
+    pages: Sequence[BaseRoute]
     health: Health
 
 
@@ -87,7 +87,7 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
     def build_routes(self) -> list[BaseRoute]:
         """Apollo's own routes, then Dagster's, whose last ones take every path."""
         stock: Sequence[BaseRoute] = super().build_routes()  # type: ignore[no-untyped-call]
-        return [*self._parts.health.routes(), *self._parts.pages.routes(), *stock]
+        return [*self._parts.health.routes(), *self._parts.pages, *stock]
 
     def _make_request_context(self, conn: HTTPConnection) -> RoleRequestContext:
         return RoleRequestContext.of(self._process_context, conn)

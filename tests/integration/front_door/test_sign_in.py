@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagster_apollo.web import middleware
+from dagster_apollo.web import front_door
 from dagster_apollo.web.contract import load_web
 from dagster_apollo.web.roles import Role
 from dagster_apollo.web.sessions import Sessions
@@ -168,7 +168,7 @@ def test_a_session_ends_by_itself(serve_site: ServeSite, monkeypatch: pytest.Mon
         assert client.get("/server_info").status_code == 200
         real = time.time
         for middle in site.app.user_middleware:
-            if middle.cls is middleware.FrontDoor:
+            if middle.cls is front_door.FrontDoor:
                 found = middle.kwargs["authentication"]._sessions
         monkeypatch.setattr(found, "_clock", lambda: real() + 3590)
         assert client.get("/server_info").status_code == 200
@@ -334,7 +334,7 @@ def test_only_a_bearer_token_counts_where_there_is_an_authorization_header(site:
 def test_an_open_websocket_is_closed_when_its_session_is_over(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(middleware, "_LOOK_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(front_door, "_LOOK_AGAIN_SECONDS", 0.1)
     client = site.client()
     client.post("/auth/sign-in", data={"name": "vera", "password": PASSWORDS["vera"]})
     with websocket(client) as socket:

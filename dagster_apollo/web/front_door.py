@@ -1,4 +1,4 @@
-"""The front door itself: nothing passes that is not known, own, and allowed.
+"""The front door itself: nothing passes but what it takes to sign in, and who is recognised.
 
 Plain ASGI, so that it stands before everything alike: pages, files, the API, the WebSocket.
 """
@@ -16,15 +16,13 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dagster_apollo.web.addresses import host_of, is_own_origin
 from dagster_apollo.web.audit import Audit, AuditError
 from dagster_apollo.web.authentication import Authentication, TooManyAttemptsError
 from dagster_apollo.web.contract import WebSettings
+from dagster_apollo.web.guards import HEALTH, POLICY_VIOLATION, refuse
 from dagster_apollo.web.identity import Identity, address_of
-from dagster_apollo.web.roles import role_for_route
+from dagster_apollo.web.roles import SAFE_METHODS, role_for_route
 
-HEALTH: Final = frozenset({"/healthz", "/readyz"})
-"""Open to everybody, by whatever host name: platforms ask by address."""
 SIGN_IN: Final = "/auth/sign-in"
 OPEN: Final = frozenset(
     {
@@ -37,66 +35,11 @@ OPEN: Final = frozenset(
     }
 )
 """Open to everybody: what it takes to sign in."""
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_POLICY_VIOLATION: Final = 1008
 _LOOK_AGAIN_SECONDS: Final = 15.0
 _MOST_BYTES_UNSIGNED: Final = 64 * 1024
 _THREADS: Final = 5
 _T = TypeVar("_T")
 _log = logging.getLogger("apollo.web")
-
-
-class KnownHosts:
-    """Refuses requests for host names that are not Apollo's, as those of DNS rebinding are."""
-
-    def __init__(self, app: ASGIApp, *, settings: WebSettings) -> None:
-        self._app = app
-        self._hosts = settings.hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
-        if scope["type"] != "lifespan" and scope["path"] not in HEALTH:
-            hosts = [value for name, value in scope["headers"] if name == b"host"]
-            if len(hosts) != 1 or host_of(hosts[0].decode("latin-1")) not in self._hosts:
-                text = "This host name is not served here (see APOLLO_ALLOWED_HOSTS)."
-                await refuse(scope, receive, send, PlainTextResponse(text, 421))
-                return
-        await self._app(scope, receive, send)
-
-
-class OwnOrigin:
-    """Refuses what a page of another site makes a browser do.
-
-    A request that changes something, or opens the WebSocket, must say that it comes from a page of
-    Apollo's own. Browsers always say where it comes from. A bearer token is proof enough instead:
-    no page can make a browser send one.
-    """
-
-    def __init__(self, app: ASGIApp, *, settings: WebSettings) -> None:
-        self._app = app
-        self._settings = settings
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
-        if scope["type"] != "lifespan" and not self._is_own(HTTPConnection(scope)):
-            text = "This request comes from a page of another site, or does not say from where."
-            await refuse(scope, receive, send, PlainTextResponse(text, 403))
-            return
-        await self._app(scope, receive, send)
-
-    def _is_own(self, connection: HTTPConnection) -> bool:
-        is_websocket = connection.scope["type"] == "websocket"
-        if not is_websocket and connection.scope["method"] in _SAFE:
-            return True
-        headers = connection.headers
-        if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-            return False
-        origin = headers.get("origin")
-        if origin is not None:
-            return is_own_origin(origin, headers["host"], self._settings.public_url)
-        if "authorization" in headers or not self._settings.requires_sign_in:
-            return True
-        return not is_websocket and "sec-fetch-site" in headers
 
 
 class FrontDoor:
@@ -164,7 +107,7 @@ class FrontDoor:
         if path.startswith("/auth/"):
             return True  # the pages look for themselves
         allowed = identity.role >= role_for_route(method, path)
-        if not allowed or (method not in _SAFE and path != "/graphql"):
+        if not allowed or (method not in SAFE_METHODS and path != "/graphql"):
             self._audit.record(
                 f"{method} /{path.strip('/').partition('/')[0]}",
                 by=identity,
@@ -179,7 +122,7 @@ class FrontDoor:
         headers = connection.headers
         is_page = (
             connection.scope["type"] == "http"
-            and connection.scope["method"] in _SAFE
+            and connection.scope["method"] in SAFE_METHODS
             and "authorization" not in headers
             and "text/html" in headers.get("accept", "")
             and headers.get("sec-fetch-dest", "document") == "document"
@@ -209,7 +152,7 @@ class FrontDoor:
             ended = True
             group.cancel_scope.cancel()
         if not ended:
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
 
     async def _is_still(self, identity: Identity, connection: HTTPConnection) -> bool:
         try:
@@ -229,15 +172,6 @@ def unavailable(error: Exception) -> Response:
     """The answer where the database fails; the error's own text may hold its URI."""
     _log.warning("The database failed (%s)", type(error).__name__)
     return PlainTextResponse("Try again soon.", 503, {"Retry-After": "5"})
-
-
-async def refuse(scope: Scope, receive: Receive, send: Send, response: Response) -> None:
-    """Send a response instead of what was asked for; a WebSocket is closed before it opens."""
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
-    else:
-        await response(scope, receive, send)
 
 
 def _limited(receive: Receive) -> Callable[[], Awaitable[Message]]:
