@@ -1,5 +1,6 @@
 """A person at a browser, who has signed in to the platform's web service."""
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Error, Locator, Page, expect
 
 from tests.ui.support import PATIENCE_SECONDS, button, until
 
@@ -52,7 +53,8 @@ class Person:
 
         def pressed() -> bool:
             self.page.keyboard.press("Alt+e")
-            self.page.wait_for_timeout(500)
+            with contextlib.suppress(Error):  # a second press would collapse them: give it time
+                self.page.wait_for_url("**expanded=**", timeout=5000)
             return "expanded=" in self.page.url
 
         self.page.locator("foreignObject").first.wait_for()

@@ -202,16 +202,16 @@ def test_the_lineage_is_shown_to_who_has_signed_in(stage: Stage) -> None:
     person.sign_in("admin", stage.password)
     person.page.wait_for_url(lambda url: "/auth/" not in url)
 
-    person.go_to_lineage('+key:"*mart_coming_of_age"')
-    person.expand_groups()
-    for name in ("mart_coming_of_age", "int_cask_current_state", "stg_casks"):
-        expect(node(person.page, name)).to_be_visible()
-    person.picture("2-lineage")
-
     person.go("/asset-groups")
     graph = person.page.locator("foreignObject")
     for group in ("staging", "intermediate", "supply_analytics", "commercial_analytics"):
         expect(graph.get_by_text(group, exact=True)).to_be_visible()
+
+    person.go_to_lineage('+key:"*mart_distillery_output"')
+    person.expand_groups()
+    for name in ("mart_distillery_output", "stg_distillation_runs", "distilleries"):
+        expect(node(person.page, name)).to_be_visible()
+    person.picture("2-lineage")
 
 
 def test_a_build_shows_what_it_prints_while_it_runs_on_another_host(stage: Stage) -> None:
