@@ -7,7 +7,6 @@ with a POST of any content type, which pages of other sites can send.
 import json
 from typing import Final
 
-from graphql import GraphQLError, GraphQLSchema, OperationType, get_operation_ast, parse, validate
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -37,28 +36,6 @@ async def refusal_of(request: Request) -> Response | None:
     if not isinstance(body, dict) or not isinstance(body.get("query"), str):
         return _error('The body must be a JSON object with "query", one operation.', 400)
     return None
-
-
-def subscription_error(
-    schema: GraphQLSchema, query: object, operation_name: object
-) -> GraphQLError | None:
-    """Why the WebSocket does not take an operation; None where it does.
-
-    graphql-core subscribes to the first field of any operation and then executes the operation for
-    each event, and Dagster does not validate it: a mutation whose first field is a subscription's
-    would run.
-    """
-    if not isinstance(query, str) or not isinstance(operation_name, str | None):
-        return GraphQLError("The payload is not a GraphQL operation.")
-    try:
-        document = parse(query)
-    except GraphQLError as error:
-        return error
-    operation = get_operation_ast(document, operation_name)
-    if operation is None or operation.operation is not OperationType.SUBSCRIPTION:
-        return GraphQLError("Only subscriptions are taken here.")
-    errors = validate(schema, document)
-    return errors[0] if errors else None
 
 
 def _error(text: str, status: int) -> Response:

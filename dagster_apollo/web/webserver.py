@@ -13,7 +13,6 @@ from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
-from starlette.websockets import WebSocket
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from dagster_apollo.web.audit import Audit
@@ -22,7 +21,7 @@ from dagster_apollo.web.compute_logs import download
 from dagster_apollo.web.context import RoleRequestContext
 from dagster_apollo.web.contract import WebSettings
 from dagster_apollo.web.front_door import FrontDoor
-from dagster_apollo.web.graphql_requests import refusal_of, subscription_error, wants_graphiql
+from dagster_apollo.web.graphql_requests import refusal_of, wants_graphiql
 from dagster_apollo.web.guards import KnownHosts, OwnOrigin
 from dagster_apollo.web.headers import (
     SANDBOX_POLICY,
@@ -104,22 +103,6 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
             return refusal
         response: Response = await super().graphql_http_endpoint(request)
         return response
-
-    async def execute_graphql_subscription(
-        self,
-        websocket: WebSocket,
-        operation_id: str,
-        query: str,
-        variables: dict[str, Any] | None,
-        operation_name: str | None,
-    ) -> Any:  # noqa: ANN401
-        """Take subscriptions, and nothing else."""
-        error = subscription_error(self._graphene_schema.graphql_schema, query, operation_name)
-        if error is not None:
-            return None, error.formatted
-        return await super().execute_graphql_subscription(
-            websocket, operation_id, query, variables, operation_name
-        )
 
     def handle_graphql_errors(self, errors: Sequence[GraphQLError]) -> list[Any]:
         """Say in one sentence what was refused; Dagster adds stack traces to other errors."""
