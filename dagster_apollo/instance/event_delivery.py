@@ -179,13 +179,15 @@ class EventDelivery:
 
         Dagster itself does not get as far as that: it reads the run before it says that it failed.
         """
-        try:
-            self.flush()
-        except StorageUnavailableError as error:
-            gave_up, why = self._has_given_up, f"{error} It was waited for in vain."
-            runs = self._executing.items() if gave_up else ()
+        if self._has_given_up and self._executing:
+            why = "The instance's database was away, and was waited for in vain."
+            runs = self._executing.items()
             self._put_on_disk([run_failure(*run, why, time.time()) for run in runs])
             self._executing.clear()
+        try:
+            self.flush()
+        except StorageUnavailableError:
+            self._put_on_disk()
         with self._writing:
             if self._spill:
                 self._spill.close()

@@ -30,6 +30,8 @@ OVERRIDDEN: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
     (PostgresEventLogStorage, "optimize_for_webserver", _WEB),
     (PostgresRunStorage, "__init__", _URL),
     (PostgresRunStorage, "connect", ("self",)),
+    (PostgresRunStorage, "_has_snapshot_id", ("self", "snapshot_id")),
+    (PostgresRunStorage, "has_execution_plan_snapshot", ("self", "execution_plan_snapshot_id")),
     (PostgresRunStorage, "handle_run_event", ("self", "run_id", "event", "update_timestamp")),
     (PostgresRunStorage, "optimize_for_webserver", _WEB),
     (PostgresScheduleStorage, "__init__", _URL),

@@ -59,6 +59,10 @@ class PooledRunStorage(PostgresRunStorage):
         options = PoolOptions.for_webserver(statement_timeout, pool_recycle, max_overflow)
         self._use_pool(shared_pool(self.postgres_url, options))
 
+    def has_execution_plan_snapshot(self, execution_plan_snapshot_id: str) -> bool:
+        """Whether a plan is stored; stock reads and unpacks all of it to tell."""
+        return bool(self._has_snapshot_id(execution_plan_snapshot_id))
+
     def handle_run_event(
         self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
     ) -> None:
