@@ -105,7 +105,7 @@ def load_web(bind: str, environ: Mapping[str, str] | None = None) -> WebSettings
     problems += _sign_in_problems(
         values, problems, bind=bind, sign_in=bool(users) or oidc is not None
     )
-    url = _public_url(values, problems)
+    url = _public_url(values, problems, sign_in=bool(users) or oidc is not None)
     hosts = _hosts(values, url, bind, problems)
     if url is None and (oidc or not hosts):
         why = "the provider sends people back to it" if oidc else "any other host is refused"
@@ -163,15 +163,24 @@ def _sign_in_problems(
     ]
 
 
-def _public_url(values: WebEnvironment, problems: list[Problem]) -> str | None:
+def _public_url(values: WebEnvironment, problems: list[Problem], *, sign_in: bool) -> str | None:
     for name in ("APOLLO_PUBLIC_URL", "RENDER_EXTERNAL_URL"):
         text = getattr(values, name.lower())
         if text:
             url = split_url(text)
-            if url and url.path in {"", "/"} and not (url.query or url.fragment or url.username):
-                return f"{url.scheme}://{url.netloc.lower()}"
-            problems.append(_problem(name, "is not https://HOST, without a path"))
-            return "http://localhost"  # stands in, so that nothing else is reported for it
+            if (
+                url is None
+                or url.path not in {"", "/"}
+                or url.query
+                or url.fragment
+                or url.username
+            ):
+                problems.append(_problem(name, "is not https://HOST, without a path"))
+                return "http://localhost"  # stands in, so that nothing else is reported for it
+            if sign_in and url.scheme == "http" and not is_loopback(url.hostname or ""):
+                what = "is not https, without which browsers do not keep a session"
+                problems.append(_problem(name, what))
+            return f"{url.scheme}://{url.netloc.lower()}"
     return None
 
 

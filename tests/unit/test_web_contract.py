@@ -195,6 +195,15 @@ def test_a_public_url_is_a_scheme_and_a_host(url: str) -> None:
     assert found == {"APOLLO_PUBLIC_URL": "is not https://HOST, without a path"}
 
 
+def test_a_sign_in_needs_tls_but_on_this_machine() -> None:
+    assert problems(**SIGN_IN, APOLLO_PUBLIC_URL="http://apollo.example.com") == {
+        "APOLLO_PUBLIC_URL": "is not https, without which browsers do not keep a session"
+    }
+    for url in ("http://localhost:3000", "http://127.0.0.1"):
+        assert load_web("0.0.0.0", {**SIGN_IN, "APOLLO_PUBLIC_URL": url}).public_url == url
+    assert load_web("127.0.0.1", {"APOLLO_PUBLIC_URL": "http://apollo.example.com"})
+
+
 def test_the_host_of_the_public_url_is_the_only_one_but_for_those_allowed() -> None:
     settings = load_web("0.0.0.0", {**SIGN_IN, "APOLLO_PUBLIC_URL": "https://Apollo.Example.com/"})
     assert settings.public_url == "https://apollo.example.com"

@@ -75,7 +75,7 @@ def start(home: Path, environment: Mapping[str, str], *arguments: str) -> "subpr
 @contextlib.contextmanager
 def webserver(home: Path, uri: str, *arguments: str, **variables: str) -> Iterator[Webserver]:
     """Run a webserver until the end of the block; it must not have ended before."""
-    port = free_port()
+    port = int(variables.pop("PORT", "") or free_port())
     environment = environment_of(home, uri, PORT=str(port), **variables)
     process = start(home, environment, *arguments)
     running = Webserver(process, port, home / "log")

@@ -1,12 +1,14 @@
 """The front door in headless Chromium."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import oidc_provider_mock
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from dagster_apollo.services.contract import CodeServer
-from tests.integration.conftest import MakeDatabase
+from tests.integration.conftest import MakeDatabase, free_port
 from tests.integration.front_door.process import Webserver, webserver
 from tests.integration.front_door.site import PASSWORDS, variables
 from tests.ui.support import find_chromium, start_chromium
@@ -154,3 +156,36 @@ def test_an_operator_launches_from_the_page(page: Page) -> None:
     page.wait_for_url("**/runs/*")
     page.get_by_role("button", name="View tags and config").click()
     expect(page.get_by_text("apollo/launched_by: otto").first).to_be_visible(timeout=_PATIENCE)
+
+
+def test_somebody_signs_in_at_a_provider(
+    browser: Browser,
+    make_database: MakeDatabase,
+    _migrated_template: str,
+    code_server: CodeServer,
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    ann = oidc_provider_mock.User(
+        sub="ann", claims={"email": "ann@example.com", "email_verified": True, "groups": ["eng"]}
+    )
+    with oidc_provider_mock.run_server_in_thread(user_claims=[ann]) as provider:
+        environ = variables(
+            PORT=str(port),
+            APOLLO_PUBLIC_URL=f"http://localhost:{port}",
+            APOLLO_OIDC_ISSUER=f"http://localhost:{provider.server_port}",
+            APOLLO_OIDC_CLIENT_ID="apollo",
+            APOLLO_OIDC_CLIENT_SECRET="secret",
+            APOLLO_OIDC_ROLES="eng=operator",
+            APOLLO_CODE_SERVER_SHOP=f"{code_server.host}:{code_server.port}",
+        )
+        uri = make_database(_migrated_template)
+        with webserver(tmp_path, uri, **environ) as started:
+            context = browser.new_context(base_url=started.url)
+            page = context.new_page()
+            page.goto("/runs")
+            page.get_by_role("link", name="Sign in with your organization").click()
+            page.get_by_role("button", name="ann").click()
+            page.wait_for_url("**/runs")
+            expect(page.get_by_role("link", name="ann@example.com")).to_be_visible()
+            context.close()
