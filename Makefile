@@ -38,14 +38,14 @@ dev: $(RUN) ## Open Dagster's UI
 	$(BIN)/apollo dev $(ARGS)
 
 test: $(DEV) ## Run all tests (PYTEST_ARGS='...'; DBT=1.10 for the older dbt)
-	@scripts/install-chromium
+	@scripts/install-test-tools
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-unit: $(DEV) ## Run the tests that take milliseconds
 	$(BIN)/python -m pytest -m unit $(PYTEST_ARGS)
 
 rehearse: $(DEV) ## Deploy render.yaml on this machine and use it in a browser, as production would be
-	@scripts/install-chromium
+	@scripts/install-test-tools
 	$(BIN)/python -m pytest tests/rehearsal -s $(PYTEST_ARGS)
 
 lint: $(DEV) ## Check style, types, workflows, deployments and requirements
