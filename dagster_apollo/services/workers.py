@@ -13,7 +13,9 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_COLLECTOR: Final = b"dagster_apollo.instance.postgres_logs.collector"
 
 
 @dataclass(frozen=True)
@@ -137,15 +139,27 @@ def started_at(pid: int) -> int | None:
 
 
 def kill_tree(pid: int) -> None:
-    """Kill a process and all that it started, whatever groups or sessions they are in."""
+    """Kill a process and all that it started, whatever groups or sessions they are in.
+
+    What stores the process's output (instance/postgres_logs) is spared: it ends by itself when all
+    who write are gone, and has their last words to store.
+    """
     for member in [pid, *_descendants(pid)]:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(member, signal.SIGKILL)
+        if not _stores_output(member):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(member, signal.SIGKILL)
 
 
 def children_of(pid: int) -> list[int]:
     """The processes whose parent a process is."""
     return [child for child, parent in _parents() if parent == pid]
+
+
+def _stores_output(pid: int) -> bool:
+    try:
+        return _COLLECTOR in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def _descendants(pid: int) -> Iterator[int]:
