@@ -168,13 +168,7 @@ def _public_url(values: WebEnvironment, problems: list[Problem], *, sign_in: boo
         text = getattr(values, name.lower())
         if text:
             url = split_url(text)
-            if (
-                url is None
-                or url.path not in {"", "/"}
-                or url.query
-                or url.fragment
-                or url.username
-            ):
+            if url is None or url.path.strip("/") or url.query or url.fragment or url.username:
                 problems.append(_problem(name, "is not https://HOST, without a path"))
                 return "http://localhost"  # stands in, so that nothing else is reported for it
             if sign_in and url.scheme == "http" and not is_loopback(url.hostname or ""):

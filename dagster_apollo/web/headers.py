@@ -57,6 +57,7 @@ class SecurityHeaders:
                     headers["Content-Security-Policy"] = _completed(policy)
                 if self._https or scope.get("scheme") == "https":
                     headers["Strict-Transport-Security"] = _HSTS
+                headers.setdefault("Cache-Control", "private")  # for shared caches in between
                 if "server" in headers:
                     del headers["server"]
             await send(message)

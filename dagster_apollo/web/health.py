@@ -6,24 +6,30 @@ missing is in the log, once a change, and never in the answer.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Final
 
 import anyio
+import sqlalchemy
 from anyio.to_thread import run_sync
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._daemon.controller import all_daemons_live
 from pydantic import SecretStr
+from sqlalchemy import func, select
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Route
 
 from dagster_apollo.errors import ApolloError
+from dagster_apollo.instance.database import SERVICE
 from dagster_apollo.instance.schema import SchemaState, connected, read_schema
+from dagster_apollo.services.registry import HEARTBEAT_SECONDS
 
 _LIMIT_SECONDS: Final = 3.0
 _KEPT_SECONDS: Final = 2.0
 _SCHEMA_KEPT_SECONDS: Final = 60.0
+_DAEMON_LOST_AFTER: Final = timedelta(seconds=4 * HEARTBEAT_SECONDS)
 _HEADERS: Final = {"Cache-Control": "no-store"}
 _log = logging.getLogger("apollo.health")
 
@@ -48,7 +54,7 @@ class Health:
         self._lock = anyio.Lock()
         self._threads = anyio.CapacityLimiter(2)
         self._answer: tuple[float, bool] | None = None
-        self._schema: tuple[float, tuple[str, ...]] | None = None
+        self._schema_was_good = float("-inf")
         self._said: tuple[str, ...] | None = None
 
     def routes(self) -> list[BaseRoute]:
@@ -79,45 +85,47 @@ class Health:
             return not faults
 
     def look(self) -> tuple[str, ...]:
-        """What is missing, in the order in which it matters."""
-        checks: tuple[Callable[[], Iterator[str]], ...] = (
-            self._database,
-            self._code_locations,
-            self._daemon,
-        )
-        faults: list[str] = []
-        for check in checks:
-            try:
-                faults += check()
-            except ApolloError as error:
-                faults.append(str(error))
-                break
-            except Exception as error:  # noqa: BLE001
-                faults.append(f"{check.__name__.strip('_')}: {type(error).__name__}")
-                break
-        return tuple(faults)
+        """What is missing."""
+        try:
+            with connected(self._uri) as connection:
+                return (
+                    *self._schema_faults(connection),
+                    *self._daemon_faults(connection),
+                    *self._code_faults(),
+                )
+        except ApolloError as error:
+            return (str(error),)
+        except Exception as error:  # noqa: BLE001
+            return (f"looking failed ({type(error).__name__})",)
 
-    def _database(self) -> Iterator[str]:
-        """That it can be reached; and its schema, which takes longer to look at."""
+    def _schema_faults(self, connection: sqlalchemy.Connection) -> Iterator[str]:
+        """Looked at once in a while: it takes longer than all the rest."""
         now = time.monotonic()
-        with connected(self._uri) as connection:
-            if self._schema is None or now - self._schema[0] > _SCHEMA_KEPT_SECONDS:
-                self._schema = (now, tuple(faults_of_schema(read_schema(connection))))
-        yield from self._schema[1]
-        if self._schema[1]:
-            self._schema = None
+        if now - self._schema_was_good > _SCHEMA_KEPT_SECONDS:
+            faults = list(faults_of_schema(read_schema(connection)))
+            yield from faults
+            if not faults:
+                self._schema_was_good = now
 
-    def _code_locations(self) -> Iterator[str]:
+    def _daemon_faults(self, connection: sqlalchemy.Connection) -> Iterator[str]:
+        """That its process lives, which shows within a minute, and that its threads do."""
+        running = select(SERVICE.c.id).where(
+            SERVICE.c.service == "daemon",
+            SERVICE.c.stopped_at.is_(None),
+            SERVICE.c.heartbeat_at > func.now() - _DAEMON_LOST_AFTER,
+        )
+        if connection.execute(running).first() is None:
+            yield "no daemon runs"
+        elif not all_daemons_live(self._context.instance):
+            yield "a thread of the daemon has not been heard of lately"
+
+    def _code_faults(self) -> Iterator[str]:
         entries = self._context.get_current_workspace().code_location_entries
         if not entries:
             yield "there is no code location"
         for name, entry in entries.items():
             if entry.load_error or entry.code_location is None:
                 yield f"the code location {name} is not loaded"
-
-    def _daemon(self) -> Iterator[str]:
-        if not all_daemons_live(self._context.instance):
-            yield "the daemon has not been heard of lately"
 
     def _say(self, faults: tuple[str, ...]) -> None:
         if faults == self._said:

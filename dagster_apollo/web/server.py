@@ -38,6 +38,8 @@ _STATEMENT_MILLISECONDS = 15_000
 _POOL_RECYCLE_SECONDS = 3600
 _POOL_MAX_OVERFLOW = 20
 _OWN_POOL_SIZE = 10
+_KEEP_ALIVE_SECONDS = 120
+"""Longer than a proxy keeps an idle connection, or it would send a request into one that closes."""
 _RESERVE_SECONDS = 5
 _LONGEST_DRAIN_SECONDS = 20
 _log = logging.getLogger("apollo.web")
@@ -138,6 +140,7 @@ def _configuration(
         access_log=False,
         proxy_headers=False,  # trusted by APOLLO_TRUSTED_PROXIES alone; uvicorn's default differs
         server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=drain,
     )
 

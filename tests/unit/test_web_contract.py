@@ -6,11 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_apollo.errors import ConfigurationError
+from dagster_apollo.web import passwords
 from dagster_apollo.web.contract import load_web
 from dagster_apollo.web.passwords import parse_users
 from dagster_apollo.web.roles import Role
 
 pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(autouse=True)
+def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    cheap = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(passwords, "_HASHER", cheap)
+
 
 HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
 SECRET = "0123456789abcdef" * 2

@@ -159,11 +159,7 @@ def test_an_operator_launches_from_the_page(page: Page) -> None:
 
 
 def test_somebody_signs_in_at_a_provider(
-    browser: Browser,
-    make_database: MakeDatabase,
-    _migrated_template: str,
-    code_server: CodeServer,
-    tmp_path: Path,
+    browser: Browser, migrated_uri: str, code_server: CodeServer, tmp_path: Path
 ) -> None:
     port = free_port()
     ann = oidc_provider_mock.User(
@@ -179,8 +175,7 @@ def test_somebody_signs_in_at_a_provider(
             APOLLO_OIDC_ROLES="eng=operator",
             APOLLO_CODE_SERVER_SHOP=f"{code_server.host}:{code_server.port}",
         )
-        uri = make_database(_migrated_template)
-        with webserver(tmp_path, uri, **environ) as started:
+        with webserver(tmp_path, migrated_uri, **environ) as started:
             context = browser.new_context(base_url=started.url)
             page = context.new_page()
             page.goto("/runs")

@@ -7,6 +7,8 @@ from dagster import AssetKey, DagsterRun, DagsterRunStatus
 from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.storage.compute_log_manager import ComputeIOType
 
+from dagster_apollo.services.grpc_server import INTERRUPTED_TAG
+from dagster_apollo.web.launches import stamped
 from dagster_apollo.web.roles import Role
 from tests.integration.front_door.site import (
     JOB,
@@ -147,6 +149,10 @@ def test_a_backfill_and_its_re_execution_carry_who_asked_for_each(site: Site) ->
     second = answer.json()["data"]["reexecutePartitionBackfill"]["backfillId"]
     assert tags(second)[BY] == "ada"
     assert tags(first)[BY] == "otto"
+
+
+def test_what_a_code_server_says_of_a_run_s_end_is_not_inherited() -> None:
+    assert stamped({INTERRUPTED_TAG: "x"}, "ann") == {BY: "ann"}
 
 
 def test_what_nobody_launched_here_carries_no_name(site: Site) -> None:
