@@ -130,15 +130,18 @@ class EventDelivery:
             if not self._executing:
                 self._promises.forget()
 
-    def flush(self) -> None:
+    def flush(self, patience: float | None = None) -> None:
         """Write all that waits, if the calling thread is not about to do so anyway.
+
+        Args:
+            patience: seconds to wait for the database, where they are fewer than they would be.
 
         Raises:
             StorageUnavailableError: the database is away, and was waited for in vain.
         """
         if self._writer == threading.get_ident() or self._is_idle():
             return
-        self._drain(self._deadline())
+        self._drain(self._deadline(patience))
 
     @contextmanager
     def buffering(self, run_id: str) -> Iterator[None]:
@@ -161,7 +164,7 @@ class EventDelivery:
         except BaseException:
             self._end(run_id)
             try:
-                self.flush()
+                self.flush(self._limits.elsewhere)
             except StorageUnavailableError:  # the error at hand matters more
                 self._put_on_disk()
             raise
@@ -185,7 +188,7 @@ class EventDelivery:
             self._put_on_disk([run_failure(*run, why, time.time()) for run in runs])
             self._executing.clear()
         try:
-            self.flush()
+            self.flush(self._limits.elsewhere)
         except StorageUnavailableError:
             self._put_on_disk()
         with self._writing:
@@ -215,8 +218,9 @@ class EventDelivery:
         with self._state:
             return not (self._buffer or self._orders or self._spill or self._writer)
 
-    def _deadline(self) -> float:
-        return time.monotonic() + self.patience
+    def _deadline(self, patience: float | None = None) -> float:
+        longest = self.patience
+        return time.monotonic() + (longest if patience is None else min(patience, longest))
 
     def _deliver_when_due(self) -> None:
         """Write what is due, while any run is being buffered: the work of a thread of its own."""

@@ -22,7 +22,8 @@ from dagster._serdes import deserialize_value, serialize_value
 from sqlalchemy.engine import make_url
 
 from dagster_apollo.instance.event_promises import Promises
-from dagster_apollo.instance.postgres_writer import Batch, Commit, StorageUnavailableError
+from dagster_apollo.instance.postgres_statements import Commit
+from dagster_apollo.instance.postgres_writer import Batch, StorageUnavailableError
 
 _BATCH: Final = 500
 _OWNER_ONLY: Final = 0o600

@@ -107,9 +107,12 @@ class BatchingEventLogStorage(PostgresEventLogStorage):
     @contextmanager
     def buffering(self, run_id: str) -> Iterator[None]:
         """Write a run's events in batches while this is active (see `event_buffering`)."""
-        with self._delivery.buffering(run_id):
+        try:
+            with self._delivery.buffering(run_id):
+                self._pool.patience = self._delivery.patience
+                yield
+        finally:
             self._pool.patience = self._delivery.patience
-            yield
 
     def recover_spills(self) -> None:
         """Store events that processes which are gone left on disk.

@@ -148,16 +148,16 @@ def open_postgres(
     postgres_url: str, home: Path, inst_data: ConfigurableClassData | None, limits: Limits
 ) -> DagsterPostgresStorage:
     """Open the instance's storage; stock's own where Dagster or its schema is not as expected."""
-    why = why_unsupported() or _why_not_at_head(postgres_url)
+    pool = shared_pool(postgres_url)  # held, so that its first connection is the storage's
+    why = why_unsupported() or _why_not_at_head(pool, postgres_url)
     if why is None:
         return PooledPostgresStorage(postgres_url, home, inst_data, limits)
     _LOGGER.warning("Postgres is used as stock Dagster uses it, which is slower: %s.", why)
     return DagsterPostgresStorage(postgres_url, inst_data=inst_data)
 
 
-def _why_not_at_head(postgres_url: str) -> str | None:
+def _why_not_at_head(pool: ConnectionPool, postgres_url: str) -> str | None:
     """What keeps Apollo from writing to the tables; those of an empty database are made first."""
-    pool = shared_pool(postgres_url)
     names = set(retry_pg_connection_fn(lambda: sqlalchemy.inspect(pool.engine).get_table_names()))
     if not names >= _MAIN_TABLES:
         DagsterPostgresStorage(postgres_url)  # makes them, in its own way

@@ -26,7 +26,7 @@ from dagster_apollo.instance.event_spill import Spill
 from dagster_apollo.instance.postgres_writer import StorageUnavailableError
 from dagster_apollo.paths import CHECKOUT
 from tests.integration.postgres_proxy import Cut, Proxy, proxy_before
-from tests.integration.postgres_support import open_instance, rows_of
+from tests.integration.postgres_support import open_instance, rows_of, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -82,13 +82,6 @@ def messages(uri: str, run_id: str) -> list[str]:
 
 def spills(home: Path) -> list[Path]:
     return sorted((home / "spill").glob("*/*"))
-
-
-def wait_until(condition: object, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def new_run(instance: DagsterInstance) -> str:
