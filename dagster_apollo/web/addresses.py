@@ -7,8 +7,9 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
-# Browsers take "//" and "/\\" for the beginning of another host; /auth/ would be a way around.
-_LOCAL_PATH: Final = re.compile(r"/(?!/|auth/)[!-\[\]-~]*")
+# Browsers take "//" and "/\\" for the beginning of another host. Of Apollo's own pages, only those
+# to look at are somewhere to go.
+_LOCAL_PATH: Final = re.compile(r"/(?!/|auth/(?!(account|audit|tokens)\b))[!-\[\]-~]*")
 
 
 def is_loopback(host: str) -> bool:
