@@ -35,7 +35,11 @@ TENANT = Path("tenants/dbt_williamgrant")
 TENANT_DIR = CHECKOUT / TENANT
 SLOW = "rehearsal_slow"
 _SLOW_SQL = """\
-{{ config(materialized="table", schema="rehearsal") }}
+{{ config(
+    materialized="table",
+    schema="rehearsal",
+    pre_hook="set threads = 1" if target.type == "duckdb" else [],
+) }}
 {% if target.type == "duckdb" and load_relation(this) is not none %}
 select sum(a.range * b.range) as total from range(3000000) as a, range(300000) as b
 {% else %}
@@ -46,7 +50,10 @@ DBT = "launcher.py build"
 
 
 def add_slow_model(source: Path) -> None:
-    """A model that is built at once the first time, and on DuckDB takes hours from then on."""
+    """A model that is built at once the first time, and on DuckDB takes hours from then on.
+
+    It keeps one core busy, so that the other is there for a redeploy.
+    """
     folder = source / TENANT / "models" / "rehearsal"
     folder.mkdir()
     (folder / f"{SLOW}.sql").write_text(_SLOW_SQL)
@@ -237,6 +244,7 @@ def test_a_build_shows_what_it_prints_while_it_runs_on_another_host(stage: Stage
     assert person.run(run_id)["stats"]["materializations"] > 50
     person.open_run(run_id)
     person.sees("Success")
+    person.sees("RUN_SUCCESS")  # the events come over the WebSocket
     person.picture("4-built-on-duckdb")
 
 
