@@ -267,6 +267,7 @@ GROUP, VARIABLES = "envVarGroups/0/envVars/-", "services/1/envVars/-"
     ("change", "text"),
     [
         (_set("services/0/autoDeploy", True), "autoDeploy"),
+        (_set("services/0/autoDeployTrigger", False), "False"),  # what YAML makes of a bare off
         (_set("services/0/type", "cron"), "cron"),
         (_set("services/1/plan", "free"), "free"),
         (_set("services/1/healthCheckPath", "/healthz"), "services/1/type"),
