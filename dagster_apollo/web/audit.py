@@ -115,13 +115,16 @@ class Audit:
         return int(row[0])
 
     def complete(self, number: int, target: str | None, detail: Mapping[str, Any] | None) -> None:
-        """Add to an entry what came of it."""
+        """Add to an entry what came of it; that it was done is recorded already."""
         values: dict[str, Any] = {"detail": dict(detail)} if detail else {}
         if target:
             values["target"] = _plain(target)
         if values:
-            with self._engine.begin() as connection:
-                connection.execute(update(AUDIT).where(AUDIT.c.id == number).values(values))
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(update(AUDIT).where(AUDIT.c.id == number).values(values))
+            except SQLAlchemyError as error:
+                _log.warning("Entry %d stays as it is (%s)", number, type(error).__name__)
 
     def newest(self, limit: int, before: int | None = None) -> list[AuditRecord]:
         """The newest entries, or the newest of those before an entry."""

@@ -59,13 +59,13 @@ class Authentication:
         return self._sessions.identify(cookie) if cookie and self._sessions else None
 
     def _by_token(self, authorization: str, address: str) -> Identity | None:
-        if refusal := self._attempts.bearer_refused(address):
+        if refusal := self._attempts.exhausted("token", address):
             if refusal.first:
                 _log.warning("Too many tokens that are not valid, from %s", address)
             raise TooManyAttemptsError(refusal.seconds)
         scheme, _, token = authorization.partition(" ")
         identity = self._tokens.identify(token.strip()) if scheme.lower() == _SCHEME else None
         if identity is None:
-            self._attempts.bearer_failed(address)
+            self._attempts.failed("token", address)
             _log.warning("A token that is not valid was presented, from %s", address)
         return identity

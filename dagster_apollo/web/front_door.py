@@ -145,13 +145,13 @@ class FrontDoor:
                 await anyio.sleep(_LOOK_AGAIN_SECONDS)
             group.cancel_scope.cancel()
 
-        ended = False
+        served = False
         async with anyio.create_task_group() as group:
             group.start_soon(watch)
             await self._app(connection.scope, receive, send)
-            ended = True
+            served = True
             group.cancel_scope.cancel()
-        if not ended:
+        if not served:
             await send({"type": "websocket.close", "code": POLICY_VIOLATION})
 
     async def _is_still(self, identity: Identity, connection: HTTPConnection) -> bool:

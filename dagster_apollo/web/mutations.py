@@ -37,7 +37,9 @@ _TARGETS: Final = frozenset(
     }
 )
 """The arguments, wherever they lie, that say what a mutation is about."""
-_TAG_LISTS: Final = ("tags", "extraTags")
+_TAG_LISTS: Final = frozenset({"tags", "extraTags"})
+_NOT_APOLLO_S: Final = frozenset({"runConfigData"})
+"""Arguments that only the job understands; they may hold secrets."""
 _ATTRIBUTES: Final = ("run_id", "backfill_id")
 
 
@@ -133,7 +135,7 @@ def drop_own_tags(arguments: object) -> None:
         for name, value in arguments.items():
             if name in _TAG_LISTS and isinstance(value, list):
                 value[:] = [tag for tag in value if not _is_own(tag)]
-            else:
+            elif name not in _NOT_APOLLO_S:
                 drop_own_tags(value)
     elif isinstance(arguments, list):
         for item in arguments:
@@ -166,7 +168,7 @@ def targets(arguments: object) -> Iterator[str]:
                 yield from _texts(value)
             elif name == "path":  # of an asset
                 yield "/".join(_texts(value))
-            elif name not in _TAG_LISTS:
+            elif name not in _TAG_LISTS | _NOT_APOLLO_S:
                 yield from targets(value)
 
 

@@ -10,12 +10,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from dagster_apollo.web.addresses import local_path
-from dagster_apollo.web.attempts import Attempts
+from dagster_apollo.web.attempts import Attempts, Refusal
 from dagster_apollo.web.audit import Audit
 from dagster_apollo.web.contract import WebSettings
 from dagster_apollo.web.identity import UNKNOWN, Identity, address_of, identity_of
 from dagster_apollo.web.oidc import NotAdmittedError, OidcError, Provider
-from dagster_apollo.web.passwords import Passwords
+from dagster_apollo.web.passwords import Passwords, UserEntry
 from dagster_apollo.web.rendering import read_form, redirect, render, static
 from dagster_apollo.web.sessions import SESSION_COOKIE, Sessions, SignInState
 
@@ -75,20 +75,25 @@ class SignInPages:
         if self._sessions is None or not self._settings.users:
             return redirect(target)
         address = address_of(request)
-        if refusal := self._attempts.sign_in(name, address):
-            if refusal.first:
-                _log.warning("Too many attempts to sign in, from %s", address)
-            error = f"Too many attempts. Try again in {refusal.seconds} seconds."
-            page = self._sign_in_page(target, error=error, status=429)
-            page.headers["Retry-After"] = str(refusal.seconds)
-            return page
-        entry = await run_sync(self._passwords.check, name, password, limiter=self._checks)
-        if entry is None:
+        found = await run_sync(self._try, name, password, address, limiter=self._checks)
+        if isinstance(found, Refusal):
+            return self._too_many(found, target, address)
+        if found is None:
             known = self._passwords.find(name)
             await self._note(request, None, "sign-in", known.name if known else UNKNOWN)
             return self._sign_in_page(target, error=_WRONG, status=401)
-        self._attempts.succeeded(name, address)
-        return await self._begin(request, Identity(entry.name, entry.role, "password"), target)
+        return await self._begin(request, Identity(found.name, found.role, "password"), target)
+
+    def _try(self, name: str, password: str, address: str) -> UserEntry | Refusal | None:
+        """Check a password, if there were not too many wrong ones; None: it is wrong."""
+        if refusal := self._attempts.sign_in_exhausted(name, address):
+            return refusal
+        entry = self._passwords.check(name, password)
+        if entry is None:
+            self._attempts.sign_in_failed(name, address)
+        else:
+            self._attempts.sign_in_succeeded(name, address)
+        return entry
 
     async def to_provider(self, request: Request) -> Response:
         """Begin to sign in at the provider."""
@@ -109,12 +114,16 @@ class SignInPages:
         """Finish to sign in, with what the provider says."""
         if self._provider is None or self._state is None:
             return redirect("/")
+        address = address_of(request)
+        if refusal := self._attempts.exhausted("provider", address):
+            return self._too_many(refusal, "/", address)
         remembered = self._state.open(request.cookies.get(SignInState.COOKIE, ""))
         request.scope["session"] = remembered
         target = local_path(remembered.get("next"))
         try:
             identity = await self._provider.identify(request)
         except OidcError as error:
+            self._attempts.failed("provider", address)
             refused = isinstance(error, NotAdmittedError)
             await self._note(request, None, "sign-in", "provider", reason=type(error).__name__)
             page = self._sign_in_page(target, error=str(error), status=403 if refused else 401)
@@ -168,6 +177,14 @@ class SignInPages:
                 detail=detail or None,
             )
         )
+
+    def _too_many(self, refusal: Refusal, target: str, address: str) -> Response:
+        if refusal.first:
+            _log.warning("Too many attempts to sign in, from %s", address)
+        error = f"Too many attempts. Try again in {refusal.seconds} seconds."
+        page = self._sign_in_page(target, error=error, status=429)
+        page.headers["Retry-After"] = str(refusal.seconds)
+        return page
 
     def _sign_in_page(self, target: str, *, error: str = "", status: int = 200) -> Response:
         return render(

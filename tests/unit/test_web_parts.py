@@ -273,38 +273,48 @@ def test_a_password_is_checked_the_same_way_for_a_user_who_is_not_there(
     assert users.check("ann", "\ud800") is None, "what cannot be encoded is wrong"
 
 
+def failed(attempts: Attempts, name: str, address: str) -> bool:
+    """Fail once more; returns whether that was one too many."""
+    if attempts.sign_in_exhausted(name, address):
+        return True
+    attempts.sign_in_failed(name, address)
+    return False
+
+
 def test_attempts_are_given_back_to_who_succeeds() -> None:
     attempts = Attempts()
-    for _ in range(4):
-        assert attempts.sign_in("ann", "192.0.2.1") is None
-    attempts.succeeded(" ANN", "192.0.2.1")
-    for _ in range(5):
-        assert attempts.sign_in("ann", "192.0.2.1") is None
-    refusal = attempts.sign_in("Ann ", "192.0.2.1")
+    assert [failed(attempts, "ann", "192.0.2.1") for _ in range(4)] == [False] * 4
+    attempts.sign_in_succeeded(" ANN", "192.0.2.1")
+    assert [failed(attempts, "ann", "192.0.2.1") for _ in range(6)] == [False] * 5 + [True]
+    refusal = attempts.sign_in_exhausted("Ann ", "192.0.2.1")
     assert refusal
-    assert refusal.first
     assert 0 < refusal.seconds <= 300
-    again = attempts.sign_in("ann", "192.0.2.1")
-    assert again
-    assert not again.first
+    assert not refusal.first, "it was said at the first"
+
+
+def test_a_whole_office_signs_in_at_nine_o_clock() -> None:
+    attempts = Attempts()
+    for number in range(200):
+        assert attempts.sign_in_exhausted(f"u{number}", "192.0.2.1") is None
+        attempts.sign_in_succeeded(f"u{number}", "192.0.2.1")
 
 
 def test_one_user_can_be_tried_only_so_often_from_everywhere() -> None:
     attempts = Attempts()
-    refused = [attempts.sign_in("ann", f"192.0.2.{number}") is not None for number in range(51)]
+    refused = [failed(attempts, "ann", f"192.0.2.{number}") for number in range(51)]
     assert refused == [False] * 50 + [True]
 
 
 def test_addresses_of_one_subscriber_count_together() -> None:
     attempts = Attempts()
     for number in range(20):
-        assert attempts.sign_in(f"u{number}", f"2001:db8:1:2::{number:x}") is None
-    assert attempts.sign_in("u", "2001:db8:1:2:ffff::1")
-    assert attempts.sign_in("u", "2001:db8:1:3::1") is None
+        assert not failed(attempts, f"u{number}", f"2001:db8:1:2::{number:x}")
+    assert failed(attempts, "u", "2001:db8:1:2:ffff::1")
+    assert not failed(attempts, "u", "2001:db8:1:3::1")
     for number in range(20):
-        assert attempts.sign_in(f"u{number}", "::ffff:198.51.100.1") is None
-    assert attempts.sign_in("u", "::ffff:198.51.100.1")
-    assert attempts.sign_in("u", "::ffff:198.51.100.2") is None
+        assert not failed(attempts, f"u{number}", "::ffff:198.51.100.1")
+    assert failed(attempts, "u", "::ffff:198.51.100.1")
+    assert not failed(attempts, "u", "::ffff:198.51.100.2")
 
 
 def test_a_policy_is_completed_and_keeps_what_it_says() -> None:
@@ -321,9 +331,11 @@ def test_tags_of_apollo_s_are_taken_out_wherever_they_lie() -> None:
         "params": {"executionMetadata": {"tags": [own, others]}, "tags": [own]},
         "list": [{"extraTags": [others, own, {"key": "apollo/", "value": ""}]}],
         "tags": "not a list",
+        "runConfigData": {"ops": {"x": {"config": {"tags": [own]}}}},
     }
     drop_own_tags(arguments)
     assert arguments == {
+        "runConfigData": {"ops": {"x": {"config": {"tags": [own]}}}},
         "params": {"executionMetadata": {"tags": [others]}, "tags": []},
         "list": [{"extraTags": [others]}],
         "tags": "not a list",
@@ -336,6 +348,7 @@ def test_a_mutation_s_targets_are_found_in_its_arguments() -> None:
         "params": {
             "selector": {"pipelineName": "job", "assetSelection": [{"path": ["x", "y"]}]},
             "executionMetadata": {"tags": [{"key": "runId", "value": "no"}]},
+            "runConfigData": {"path": "/secret", "runId": "secret"},
         },
         "limit": 3,
     }

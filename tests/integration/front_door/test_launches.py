@@ -6,8 +6,10 @@ import pytest
 from dagster import AssetKey, DagsterRun, DagsterRunStatus
 from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.storage.compute_log_manager import ComputeIOType
+from sqlalchemy.exc import SQLAlchemyError
 
 from dagster_apollo.services.grpc_server import INTERRUPTED_TAG
+from dagster_apollo.web import audit
 from dagster_apollo.web.launches import stamped
 from dagster_apollo.web.roles import Role
 from tests.integration.front_door.site import (
@@ -189,6 +191,16 @@ def test_what_cannot_be_recorded_is_not_done(site: Site) -> None:
             connection.exec_driver_sql("alter table elsewhere rename to apollo_audit")
     assert answer.status_code == 500
     assert site.instance.get_runs_count() == before
+
+
+def test_what_came_of_a_launch_may_be_lost_but_not_the_launch(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(audit, "update", lambda _table: (_ for _ in ()).throw(SQLAlchemyError()))
+    run = launch(site.signed_in("otto"))
+    assert site.audit(action="launchRun")[-1].target == "talk"
+    assert run[BY] == "otto"
+    assert "stays as it is" in caplog.text
 
 
 def test_starting_a_schedule_is_recorded_by_name(site: Site) -> None:

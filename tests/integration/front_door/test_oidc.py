@@ -214,6 +214,14 @@ def test_an_answer_to_another_browser_s_question_is_refused(site: Site, provider
         assert SESSION_COOKIE not in client.cookies
 
 
+def test_failed_answers_are_limited(provider: Provider, serve_site: ServeSite) -> None:
+    with serve_site(**variables(provider)) as site:
+        codes = [site.client().get("/auth/oidc/callback?state=x").status_code for _ in range(32)]
+        assert codes == [401] * 30 + [429] * 2
+        assert len(site.audit(action="sign-in")) == 30
+        assert site.client(address="192.0.2.50").get("/auth/oidc/callback").status_code == 401
+
+
 def test_an_answer_counts_once(site: Site, provider: Provider) -> None:
     client = site.client()
     callback = provider.consent(client.get("/auth/oidc").headers["location"], "ann")
