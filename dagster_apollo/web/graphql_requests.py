@@ -14,12 +14,8 @@ _JSON: Final = "application/json"
 
 
 def wants_graphiql(request: Request) -> bool:
-    """Whether somebody opens the page that explores the API."""
-    return (
-        request.method == "GET"
-        and "text/html" in request.headers.get("accept", "")
-        and "query" not in request.query_params
-    )
+    """Whether somebody opens the page that explores the API; it runs nothing by itself."""
+    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
 async def refusal_of(request: Request) -> Response | None:

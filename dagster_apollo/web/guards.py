@@ -67,7 +67,7 @@ class OwnOrigin:
             return False
         origin = headers.get("origin")
         if origin is not None:
-            return is_own_origin(origin, headers["host"], self._settings.public_url)
+            return is_own_origin(origin, headers.get("host", ""), self._settings.public_url)
         if "authorization" in headers or not self._settings.requires_sign_in:
             return True
         return not is_websocket and "sec-fetch-site" in headers

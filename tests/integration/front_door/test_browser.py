@@ -158,6 +158,16 @@ def test_an_operator_launches_from_the_page(page: Page) -> None:
     expect(page.get_by_text("apollo/launched_by: otto").first).to_be_visible(timeout=_PATIENCE)
 
 
+def test_the_page_that_explores_the_api_works_under_its_policy(page: Page) -> None:
+    sign_in(page, "vera", "/graphql?query=%7Binstance%7Bid%7D%7D")
+    page.locator(".graphiql-container").wait_for()
+    page.locator(".query-editor .CodeMirror, .graphiql-query-editor .CodeMirror").first.click()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("{ version }")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text('"version": "')).to_be_visible(timeout=_PATIENCE)
+
+
 def test_somebody_signs_in_at_a_provider(
     browser: Browser, migrated_uri: str, code_server: CodeServer, tmp_path: Path
 ) -> None:
