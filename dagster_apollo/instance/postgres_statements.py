@@ -159,8 +159,12 @@ def _update_checks() -> TextClause:
 
 
 _RESERVE_IDS: Final = text(
+    # a transaction whose client has vanished ends by itself, and none waits for its locks for ever
+    "with patience as materialized (select "
+    "set_config('idle_in_transaction_session_timeout', '30s', true), "
+    "set_config('lock_timeout', '30s', true)) "
     "select nextval(pg_get_serial_sequence('event_logs', 'id')) as id, txid_current() as xid, "
-    "pg_backend_pid() as pid from generate_series(1, :count)"
+    "pg_backend_pid() as pid from generate_series(1, :count), patience"
 )
 _INSERT_EVENTS: Final = text(_insert("event_logs", _EVENT_COLUMNS))
 _INSERT_TAGS: Final = text(_insert("asset_event_tags", _TAG_COLUMNS))
