@@ -345,6 +345,7 @@ def test_an_open_websocket_is_closed_when_its_session_is_over(
         copy = site.client()
         copy.cookies.set(COOKIE, client.cookies[COOKIE])
         copy.post("/auth/sign-out")
+        assert client.get("/server_info").status_code == 401
         assert socket.receive() == {"type": "websocket.close", "code": 1008}
 
 
