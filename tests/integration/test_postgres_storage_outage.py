@@ -141,6 +141,38 @@ def test_a_run_goes_on_while_the_database_is_away(
     assert not spills(home)
 
 
+def test_threads_keep_their_order_over_a_connection_that_breaks_again_and_again(
+    proxy: Proxy, migrated_uri: str, home: Path
+) -> None:
+    def tell(instance: DagsterInstance, run_id: str, name: int) -> None:
+        for number in range(250):
+            instance.handle_new_event(materialization(run_id, f"a{number % 5}", f"{name}-{number}"))
+            time.sleep(0.002)
+
+    def trouble() -> None:
+        for turn in range(12):
+            time.sleep(0.08)
+            if turn % 4 == 3:
+                proxy.go_down()
+                time.sleep(0.3)
+                proxy.come_up()
+            else:
+                proxy.cut_next_commit("before" if turn % 2 else "after")
+
+    with open_instance("apollo", proxy.uri, home, BRISK) as instance:
+        run_id = new_run(instance)
+        with event_buffering(instance, run_id), ThreadPoolExecutor(5) as threads:
+            told = [threads.submit(tell, instance, run_id, name) for name in range(4)]
+            told.append(threads.submit(trouble))
+            for one in told:
+                one.result()
+    found = messages(migrated_uri, run_id)
+    assert len(found) == 1000
+    for name in range(4):
+        own = [text for text in found if text.startswith(f"{name}-")]
+        assert own == [f"{name}-{number}" for number in range(250)]
+
+
 def test_reading_waits_for_the_database_and_misses_nothing(
     proxy: Proxy, migrated_uri: str, home: Path
 ) -> None:
