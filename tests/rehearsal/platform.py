@@ -10,14 +10,11 @@ for each instance (network addresses are shared here), and times are shortened.
 import base64
 import hashlib
 import http.client
-import os
 import secrets
-import shutil
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,12 +29,11 @@ from tests.rehearsal.blueprint import (
 )
 from tests.rehearsal.hosts import VENV, Host, Mount, Running
 from tests.rehearsal.router import Router
+from tests.rehearsal.source import copy_source, find_python, installer_variables
 
 BUILD_SECONDS = 900
 START_SECONDS = 180
 _LOOK_EVERY_SECONDS = 0.25
-_INSTALLER = ("PIP_", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_", "HTTP_PROXY", "HTTPS_PROXY")
-_PIP_CONFIGS = (".config/pip/pip.conf", ".pip/pip.conf")
 _CACHE = CHECKOUT / ".cache" / "rehearsal" / "pip"
 
 Progress = Callable[[str], None]
@@ -209,7 +205,7 @@ class Platform:
                 continue
             image = self._image(release)
             variables = {
-                **_installer_variables(),
+                **installer_variables(),
                 **self.variables(service, release),
                 **self._render_variables(service, release),
             }
@@ -364,44 +360,6 @@ class Platform:
         self.say(
             f"{name}: the old instance {how} after {instance.retired_in:.1f} s; its disk is gone"
         )
-
-
-def copy_source(folder: Path) -> None:
-    """Copy what a clone of this checkout would hold, and what is not committed yet."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    result = subprocess.run(listed, cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    for name in filter(None, result.stdout.split("\0")):
-        if (CHECKOUT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(CHECKOUT / name, folder / name)
-
-
-def find_python(version: str) -> str:
-    """A Python of the wanted minor version where there is one, else the one that runs this."""
-    minor = ".".join(version.split(".")[:2])
-    for name in _pythons(minor):
-        probe = [name, "-c", "import ensurepip, sys; print(sys.executable)"]
-        result = subprocess.run(probe, capture_output=True, text=True, check=False)
-        if result.returncode == 0:
-            return result.stdout.strip()
-    raise AssertionError("no Python with ensurepip")
-
-
-def _pythons(minor: str) -> Iterator[str]:
-    if path := shutil.which(f"python{minor}"):
-        yield path
-    yield str(Path(getattr(sys, "_base_executable", sys.executable)).resolve())
-
-
-def _installer_variables() -> dict[str, str]:
-    """How this machine reaches its package index; nothing else of the environment is passed on."""
-    found = {
-        name: value for name, value in os.environ.items() if name.upper().startswith(_INSTALLER)
-    }
-    configs = [Path.home() / name for name in _PIP_CONFIGS if (Path.home() / name).exists()]
-    if configs:
-        found.setdefault("PIP_CONFIG_FILE", str(configs[0]))
-    return found
 
 
 def free_port() -> int:
