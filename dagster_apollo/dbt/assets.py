@@ -20,6 +20,7 @@ from dagster_apollo.dbt.selection import resolve_selection, selection_arguments
 from dagster_apollo.dbt.step_costs import StepCosts
 from dagster_apollo.dbt.translator import TenantTranslator
 from dagster_apollo.errors import ApolloError
+from dagster_apollo.instance.buffering import event_buffering
 from dagster_apollo.settings import TenantSettings
 
 
@@ -90,11 +91,12 @@ def tenant_assets(prepared: TenantProject) -> AssetsDefinition:
             context=context,
         )
         costs = StepCosts(context)
-        try:
-            for event in invocation.stream():
-                yield from costs.events(event)
-        finally:
-            stop_dbt(invocation.process)
+        with event_buffering(context.instance, context.run_id):
+            try:
+                for event in invocation.stream():
+                    yield from costs.events(event)
+            finally:
+                stop_dbt(invocation.process)
 
     return _build
 
