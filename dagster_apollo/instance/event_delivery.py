@@ -116,15 +116,15 @@ class EventDelivery:
         if run_id in self._buffering and not any(is_status(event) for event in events):
             self._accept(events)
             return
+        # the failure of a run that executes here is better told late than never
+        is_kept = tells_failure(events[-1]) and run_id in self._executing
         try:
-            if self._is_idle():
+            if self._is_idle() and not is_kept:
                 self._insist(self._write, Batch(events), self._deadline())
             else:
-                self._drain(self._deadline(), events)
+                self._drain(self._deadline(), events, keep=is_kept)
         except StorageUnavailableError as error:
-            # a failure is better told late than never
-            kept = tells_failure(events[-1]) and run_id in self._executing
-            self._give_up(error, kept=events if kept else ())
+            self._give_up(error, is_kept=is_kept)
         if ends_run(events[-1]):
             self._executing.pop(run_id, None)
             if not self._executing:
@@ -252,19 +252,26 @@ class EventDelivery:
             since = self._away_since
             return since is not None and self._buffer.overflows(time.monotonic(), since)
 
-    def _drain(self, deadline: float, own: Sequence[EventLogEntry] = ()) -> None:
-        """Write what is on disk, what waits, and then the caller's own events."""
+    def _drain(
+        self, deadline: float, own: Sequence[EventLogEntry] = (), *, keep: bool = False
+    ) -> None:
+        """Write what is on disk, what waits, and then the caller's own events.
+
+        With `keep`, these wait with the others where the database is away.
+        """
         with self._writing:
             outer, self._writer = self._writer, threading.get_ident()
             try:
-                self._replay(deadline)
                 self._line_up(own)
+                self._replay(deadline)
                 while self._orders:
                     self._deliver(self._orders[0], deadline)
-            except BaseException:
-                self._withdraw()
+            except BaseException as error:
+                if not (keep and isinstance(error, StorageUnavailableError)):
+                    self._withdraw()
                 raise
             finally:
+                self._accept_orders()
                 self._writer = outer
 
     def _line_up(self, own: Sequence[EventLogEntry]) -> None:
@@ -313,6 +320,11 @@ class EventDelivery:
                 self._has_given_up = False
                 return
 
+    def _accept_orders(self) -> None:
+        with self._state:
+            for order in self._orders:
+                order.accepted = len(order.batch.events)
+
     def _withdraw(self) -> None:
         """Forget events that are their callers' again."""
         with self._state:
@@ -334,12 +346,12 @@ class EventDelivery:
         self._spill.remove()
         self._spill = None
 
-    def _give_up(self, error: StorageUnavailableError, kept: Sequence[EventLogEntry] = ()) -> None:
-        """Put on disk what was accepted, and report what was not; `kept` is accepted by this."""
+    def _give_up(self, error: StorageUnavailableError, *, is_kept: bool = False) -> None:
+        """Put on disk what was accepted, and report it, unless all was (`is_kept`)."""
         waited = self.patience
         self._has_given_up = True
-        self._put_on_disk(kept)
-        if kept and self._spill and not self._orders:
+        self._put_on_disk()
+        if is_kept and self._spill and not self._orders:
             return
         place = (
             f" Events that could not be stored wait in {self._spill.path}." if self._spill else ""

@@ -119,6 +119,10 @@ class Spill:
                 write(Batch(events, doubt, self._noter(start, len(some))))
             except StorageUnavailableError:
                 raise
+            except OSError as error:
+                raise StorageUnavailableError(
+                    f"{self.path} cannot be written: {error.strerror}. Make room on the disk."
+                ) from error
             except Exception as error:  # noqa: BLE001 - whatever it is, the events after it count
                 if len(some) > 1:
                     singly_until, doubt = start + len(some), None

@@ -1,5 +1,6 @@
 """The way of events to the database, with a database that does as it is told."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dagster import DagsterEventType, EventLogEntry
 from dagster_apollo.instance.event_buffer import Limits
 from dagster_apollo.instance.event_delivery import EventDelivery
 from dagster_apollo.instance.event_promises import Promises
+from dagster_apollo.instance.postgres_statements import Commit
 from dagster_apollo.instance.postgres_writer import Batch, StorageUnavailableError
 from tests.unit.events import line, status
 
@@ -144,6 +146,25 @@ def test_a_failure_is_kept_with_what_waits(
         store(delivery, [line("one"), status(DagsterEventType.RUN_FAILURE)])
         database.is_away = False
     assert database.events == ["one", "PIPELINE_FAILURE"]
+
+
+def test_a_failure_that_may_be_stored_is_on_disk_with_its_transaction(
+    delivery: EventDelivery, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_at_commit(batch: Batch) -> None:
+        batch.doubt = Commit(xid=7, pid=8)
+        database.is_away = True
+        raise StorageUnavailableError("away")
+
+    with delivery.buffering("run"):
+        store(delivery, [line("one")])
+        monkeypatch.setattr(delivery, "_write", break_at_commit)
+        store(delivery, [status(DagsterEventType.STEP_FAILURE)])
+        (spill,) = tmp_path.glob("spill/*.jsonl")
+        lines = [json.loads(text) for text in spill.read_text().splitlines()]
+        database.is_away = False
+    assert ["event" in it for it in lines] == [True, True, False]
+    assert lines[-1] == {"xid": 7, "pid": 8, "start": 0, "count": 2, "ids": {}}
 
 
 def test_what_raises_within_is_not_hidden_by_the_database(
