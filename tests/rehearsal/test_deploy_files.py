@@ -2,6 +2,7 @@
 
 import configparser
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,10 @@ def test_the_image_is_of_the_same_python_as_render() -> None:
 
 
 def test_the_image_runs_as_somebody_without_rights() -> None:
-    assert instructions("USER") == ["apollo"]
-    assert DOCKERFILE.index("USER apollo") < DOCKERFILE.index("CMD")
+    (user,) = instructions("USER")
+
+    assert f"useradd --uid {user} " in DOCKERFILE
+    assert DOCKERFILE.index(f"USER {user}") < DOCKERFILE.index("CMD")
 
 
 def test_the_image_installs_pins_by_their_hashes_and_nothing_from_elsewhere() -> None:
@@ -88,7 +91,8 @@ def test_compose_runs_the_three_services_and_migrates_first(compose: dict[str, A
     services = compose["services"]
     commands = {name: " ".join(it.get("command", ())) for name, it in services.items()}
 
-    assert {name for name in COMMANDS if any(f"apollo {name}" in it for it in commands.values())}
+    started = re.findall(r"\bapollo ([a-z-]+)", " ".join(commands.values()))
+    assert Counter(started) == Counter([*COMMANDS, "migrate", "prepare"])
     for name in ("webserver", "daemon", "code"):
         condition = services[name]["depends_on"]["migrate"]["condition"]
         assert condition == "service_completed_successfully"
