@@ -1,5 +1,6 @@
 """Apollo's own tables, which lie beside Dagster's in the instance's Postgres database."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import sqlalchemy
@@ -20,6 +21,7 @@ from sqlalchemy import (
     func,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import make_url
 
 METADATA: Final = MetaData()
 
@@ -112,6 +114,23 @@ REVOKED_SESSION: Final = Table(
 """A session whose user signed out before it ended by itself."""
 
 
+_CONNECT_ARGUMENTS: Final[Mapping[str, str | int]] = {
+    "application_name": "apollo",
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A host that has vanished is noticed after half a minute, not after the kernel's hours."""
+
+
+def connect_arguments(uri: str) -> dict[str, str | int]:
+    """Libpq's parameters for a connection of Apollo's; what the URI says itself counts."""
+    given = make_url(uri).query
+    return {name: value for name, value in _CONNECT_ARGUMENTS.items() if name not in given}
+
+
 def engine_of(uri: SecretStr, *, pool_size: int = 1) -> sqlalchemy.Engine:
     """An engine with a small pool of its own.
 
@@ -119,11 +138,12 @@ def engine_of(uri: SecretStr, *, pool_size: int = 1) -> sqlalchemy.Engine:
         uri: the database, as `normalise_postgres_uri` spells it.
         pool_size: the most connections that are open at one time.
     """
+    url = uri.get_secret_value()
     return sqlalchemy.create_engine(
-        uri.get_secret_value(),
+        url,
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args={"connect_timeout": 10, "application_name": "apollo"},
+        connect_args=connect_arguments(url),
     )

@@ -20,22 +20,15 @@ from dagster_postgres.utils import (
     retry_pg_connection_fn,
     set_pg_statement_timeout,
 )
-from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.engine import Connection, Engine
+
+from dagster_apollo.instance.database import connect_arguments
 
 POOL_SIZE: Final = 2
 MAX_OVERFLOW: Final = 3
 """With POOL_SIZE, the most connections of a process that is not a webserver."""
 _WEBSERVER_POOL_SIZE: Final = 3
 _RECYCLE_SECONDS: Final = 1800
-_CONNECT_ARGS: Final = {
-    "application_name": "apollo",
-    "connect_timeout": 10,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
-"""A host that has vanished is noticed after half a minute, not after the kernel's hours."""
 
 
 class PoolOptions(NamedTuple):
@@ -59,8 +52,6 @@ class ConnectionPool:
     """The connections of a process to one database."""
 
     def __init__(self, url: str, options: PoolOptions) -> None:
-        given = make_url(url).query
-        arguments = {name: value for name, value in _CONNECT_ARGS.items() if name not in given}
         self.engine: Final = sqlalchemy.create_engine(
             url,
             isolation_level="AUTOCOMMIT",
@@ -70,7 +61,7 @@ class ConnectionPool:
             pool_pre_ping=True,
             pool_use_lifo=True,
             hide_parameters=True,
-            connect_args=arguments,
+            connect_args=connect_arguments(url),
         )
         self.patience = 0.0
         """Seconds for which `connect` goes on where stock gives up, after some six."""

@@ -48,10 +48,11 @@ def main() -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workers", type=Path, required=True)
     parser.add_argument("--ready", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--drain", type=float)
     arguments = parser.parse_args()
     signals = StopSignals().install()
-    _end_with_parent()
+    _end_with(arguments.parent)
     try:
         settings = load_services()
         return _run(settings, arguments, signals)
@@ -79,6 +80,8 @@ def _run(settings: ServiceSettings, arguments: argparse.Namespace, signals: Stop
     from dagster_apollo.settings import load_process
 
     configure_logging()
+    if arguments.drain is None:
+        require_current(settings.dagster_pg_uri)  # opening the instance would make Dagster's tables
     with contextlib.ExitStack() as stack:
         instance = stack.enter_context(open_instance(settings.dagster_home, RELEASE_CONFIG))
         os.chdir(settings.dagster_home)  # in the checkout Dagster would load .env itself
@@ -88,7 +91,6 @@ def _run(settings: ServiceSettings, arguments: argparse.Namespace, signals: Stop
             _drain(servicer, Plan.of(arguments.drain), signals, already=1)
             servicer.termination_event.set()
             return 0
-        require_current(settings.dagster_pg_uri)
         name = load_process().apollo_tenants or LOCATION
         registration = stack.enter_context(registered(settings, "code-server", name))
         origin = LoadableTargetOrigin(
@@ -149,10 +151,12 @@ def _apollo_error(error: BaseException | None) -> ApolloError | None:
     return None
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     """Drain when the supervisor is gone: a code server that nobody watches must not stay."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it has ended before this was said
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

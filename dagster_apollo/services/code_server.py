@@ -113,7 +113,10 @@ class _Supervisor:
     def __init__(
         self, settings: ServiceSettings, host: str, port: int, directory: Path, signals: StopSignals
     ) -> None:
-        self._arguments = ["--host", host, "--port", str(port), "--workers", str(directory)]
+        self._arguments = [
+            *("--host", host, "--port", str(port)),
+            *("--workers", str(directory), "--parent", str(os.getpid())),
+        ]
         self._environment = {**os.environ, "DAGSTER_HOME": str(settings.dagster_home)}
         self._seconds = settings.shutdown_seconds
         self._plan = Plan.of(settings.shutdown_seconds)
@@ -144,6 +147,8 @@ class _Supervisor:
             until = time.monotonic() + pause
             while time.monotonic() < until and not self._signals.wait(until - time.monotonic()):
                 self._reap()
+            if self._signals.requests:
+                return self._finish(code)
 
     def _watch(self, process: _Process) -> tuple[int, bool]:
         """Wait for a process's end, passing signals on. Its exit code, and whether it served."""

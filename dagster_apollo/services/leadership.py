@@ -96,13 +96,17 @@ def refuse_pooler(uri: SecretStr) -> None:
     with _engine(uri) as engine:
         try:
             with engine.connect() as one, engine.connect() as other:
-                seen = [(_session(one), _session(other)) for _ in range(_PROBES)]
+                # in an uneven order, which a pooler that deals sessions in turn cannot match
+                seen: tuple[list[int], list[int]] = ([], [])
+                for number in range(_PROBES):
+                    seen[0].append(_session(one))
+                    seen[1].extend(_session(other) for _ in range(1 + number % 2))
         except SQLAlchemyError as error:  # its text may hold the URI
             raise ApolloError(
                 f"DAGSTER_PG_URI: the database cannot be reached ({type(error).__name__}). Check "
                 "host, port, user, password and database in it, and that the server is up."
             ) from None
-    if shares_sessions(*zip(*seen, strict=True)):
+    if shares_sessions(*seen):
         raise PoolerError
 
 

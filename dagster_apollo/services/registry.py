@@ -62,6 +62,11 @@ class ServiceRecord:
         """What it is an instance of."""
         return self.service, self.name
 
+    @property
+    def label(self) -> str:
+        """What it is, in words."""
+        return self.service if self.name == self.service else f"code server of {self.name}"
+
     def is_live(self, now: datetime) -> bool:
         """Whether it runs, as far as can be known."""
         return self.stopped_at is None and now - self.heartbeat_at < _LOST_AFTER
@@ -87,7 +92,7 @@ def disagreements(
             problems.append(
                 Problem(
                     "DAGSTER_HOME",
-                    f"is {own.dagster_home} here and {other.dagster_home} at the {other.name}",
+                    f"is {own.dagster_home} here and {other.dagster_home} at the {other.label}",
                     "Set it to one path for all services",
                 )
             )
@@ -96,10 +101,10 @@ def disagreements(
             problems.append(
                 Problem(
                     "APOLLO_RELEASE",
-                    f"is {own.release} here and has been {other.release} at the {other.name} for "
+                    f"is {own.release} here and has been {other.release} at the {other.label} for "
                     f"{int(lasted.total_seconds())} s, longer than a deploy takes",
-                    f"Deploy one release to both: see why {other.name} or this service was left "
-                    "behind (APOLLO_DEPLOY_SECONDS says how long a deploy may take)",
+                    f"Deploy one release to both: see why the {other.label} or this service was "
+                    "left behind (APOLLO_DEPLOY_SECONDS says how long a deploy may take)",
                 )
             )
     return tuple(problems)
@@ -144,7 +149,7 @@ class Registration:
         self._engine = engine_of(settings.dagster_pg_uri)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="apollo-heartbeat", daemon=True)
-        self._row = {
+        self._row: dict[str, object] = {
             "id": uuid.uuid4().hex,
             "service": service,
             "name": name,
@@ -169,7 +174,8 @@ class Registration:
         """
         with self._engine.begin() as connection:
             connection.execute(SERVICE.delete().where(SERVICE.c.heartbeat_at < func.now() - _KEPT))
-            connection.execute(insert(SERVICE).values(self._row))
+            started = insert(SERVICE).values(self._row).returning(SERVICE.c.started_at)
+            self._row["started_at"] = connection.execute(started).scalar_one()
         self.problems = self._look()
         if self.problems:
             self.close()
@@ -206,16 +212,17 @@ class Registration:
 
     def _update(self, **values: object) -> None:
         with self._engine.begin() as connection:
-            connection.execute(
+            known = connection.execute(
                 update(SERVICE).where(SERVICE.c.id == self._row["id"]).values(**values)
             )
+            if not known.rowcount:  # removed by hand, or by a restored backup
+                connection.execute(insert(SERVICE).values({**self._row, **values}))
+                _log.warning("This service's row had gone from the database; it is there again")
 
     def _look(self) -> tuple[Problem, ...]:
         with self._engine.connect() as connection:
             now, records = _read(connection)
-        own = next((record for record in records if record.id == self._row["id"]), None)
-        if own is None:  # removed by hand, or by a restored backup
-            return ()
+        own = next(record for record in records if record.id == self._row["id"])
         return disagreements(own, records, now, self._settings.deploy_seconds)
 
 

@@ -57,11 +57,12 @@ class WorkerFiles:
 
     def read(self) -> list[Worker]:
         """The workers that were noted and not forgotten, whether or not they are alive."""
-        return [
-            Worker(run_id=path.name, **json.loads(path.read_text()))
-            for path in sorted(self._directory.iterdir())
-            if path.suffix != ".partial"
-        ]
+        workers = []
+        for path in sorted(self._directory.iterdir()):
+            if path.suffix != ".partial":
+                with contextlib.suppress(FileNotFoundError):  # forgotten meanwhile
+                    workers.append(Worker(run_id=path.name, **json.loads(path.read_text())))
+        return workers
 
 
 class NotedExecutions(dict[str, tuple[Any, Any]]):

@@ -1,6 +1,7 @@
 """The schema of the instance's database: made, checked, refused."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from dagster_apollo.contract import normalise_postgres_uri
 from dagster_apollo.instance.database import METADATA, engine_of
 from dagster_apollo.instance.schema import SchemaError, connected, read_schema, require_current
 from dagster_apollo.paths import CHECKOUT
-from tests.integration.conftest import SMALL
+from tests.integration.conftest import SMALL, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -137,6 +138,31 @@ def test_migrate_needs_what_the_services_need(apollo_env, run_apollo, tmp_path: 
     assert result.returncode == 2
     for name in ("DAGSTER_PG_URI", "DAGSTER_HOME"):
         assert f"{name}: is not set" in result.stderr
+
+
+def test_a_code_server_makes_no_tables(
+    postgres_uri: str, apollo_env, run_apollo, tmp_path: Path
+) -> None:
+    result = run_apollo(
+        ["code-server", "--port", str(free_port())],
+        apollo_env(tmp_path, DAGSTER_PG_URI=postgres_uri),
+    )
+    assert result.returncode == 2
+    assert "apollo migrate" in result.stderr
+    with connected(secret(postgres_uri)) as connection:
+        tables = "select count(*) from information_schema.tables where table_schema = 'public'"
+        assert connection.execute(text(tables)).scalar() == 0
+
+
+def test_a_code_server_says_in_a_line_that_the_database_is_away(
+    apollo_env, run_apollo, tmp_path: Path
+) -> None:
+    uri = "postgresql://apollo:s3cretvalue@127.0.0.1:1/dagster"
+    env = apollo_env(tmp_path, DAGSTER_PG_URI=uri)
+    result = run_apollo(["code-server", "--port", str(free_port())], env)
+    assert result.returncode == 2
+    assert "DAGSTER_PG_URI: the database cannot be reached" in result.stderr
+    assert not re.search("SQLite|Retrying|s3cretvalue", result.stderr)
 
 
 def test_the_doctor_tells_production_of_a_schema_that_is_not_there(

@@ -83,6 +83,20 @@ def test_a_running_service_learns_of_a_disagreement_and_outlives_a_lost_database
         wait_until(lambda: "can be reached again" in caplog.text)
 
 
+def test_a_service_whose_row_has_gone_registers_again_as_what_it_was(
+    migrated_uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(registry, "HEARTBEAT_SECONDS", 0.1)
+    with registered(settings(migrated_uri), "webserver") as registration:
+        before = rows(migrated_uri, "id, started_at")
+        secret = SecretStr(normalise_postgres_uri(migrated_uri))
+        with connected(secret) as connection, connection.begin():
+            connection.execute(text("delete from apollo_service"))
+        wait_until(lambda: "is there again" in caplog.text)
+        assert rows(migrated_uri, "id, started_at") == before
+        assert before[0][0] == registration.id
+
+
 def wait_until(condition) -> None:
     for _ in range(100):
         if condition():

@@ -1,5 +1,7 @@
 """The environment of the front door."""
 
+import itertools
+
 import argon2
 import pytest
 from hypothesis import given
@@ -91,6 +93,7 @@ def test_users_are_read_with_their_roles() -> None:
         (f"ann:admin:{HASH.replace('m=8', 'm=99999999')}", "entry 1 does not end with"),
         (f"ann:admin:{HASH} ann:viewer:{HASH}", "entry 2 names a user for the second time"),
     ],
+    ids=itertools.count(),  # the hash is another one in each process of pytest-xdist
 )
 def test_an_entry_that_is_wrong_is_spoken_of_by_its_number(text: str, fault: str) -> None:
     found = problems(**{**SIGN_IN, **URL, "APOLLO_USERS": text})["APOLLO_USERS"]
