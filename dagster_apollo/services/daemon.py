@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 import time
-import warnings
 from typing import Final, NoReturn
 
 from dagster import DagsterInstance
@@ -24,7 +23,7 @@ from dagster_apollo.services.contract import ServiceSettings, load_services
 from dagster_apollo.services.leadership import LOOK_EVERY_SECONDS, Leadership, refuse_pooler
 from dagster_apollo.services.registry import registered
 from dagster_apollo.services.signals import StopSignals
-from dagster_apollo.services.workspace import CodeServers
+from dagster_apollo.services.workspace import CodeServers, load_errors, open_workspace
 
 EXIT_LOST: Final = 75  # EX_TEMPFAIL of sysexits.h: start it again
 _EXIT_DEFECT: Final = 70
@@ -105,14 +104,11 @@ def _be_active(
 ) -> int:
     """Run Dagster's daemon threads until asked to stop, or until one of them has died."""
     code = 0
-    warnings.filterwarnings("ignore", "Error loading repository location")  # 40 lines of traceback
     last_resort = threading.Timer(max(1, settings.shutdown_seconds - _RESERVE_SECONDS), _give_up)
     last_resort.daemon = True
     with contextlib.ExitStack() as stack:
         daemons = [stack.enter_context(it) for it in create_daemons_from_instance(instance)]
-        workspace = stack.enter_context(WorkspaceProcessContext(instance, code_servers))
-        for name, error in _load_errors(workspace).items():
-            _log.warning("Code location %s is loaded once that is over: %s", name, error)
+        workspace = stack.enter_context(open_workspace(instance, code_servers, _log))
         controller = stack.enter_context(DagsterDaemonController(workspace, daemons))
         # Dagster's own loop also fetches all definitions again each minute; here its watcher does
         # so when a code server was replaced, and this loop where fetching them had failed.
@@ -131,11 +127,5 @@ def _be_active(
 
 
 def _reload_failed(workspace: WorkspaceProcessContext) -> None:
-    for name in _load_errors(workspace):
+    for name in load_errors(workspace):
         workspace.refresh_code_location(name)
-
-
-def _load_errors(workspace: WorkspaceProcessContext) -> dict[str, str]:
-    """Why code locations could not be loaded, by their names."""
-    entries = workspace.get_current_workspace().code_location_entries
-    return {name: it.load_error.message.strip() for name, it in entries.items() if it.load_error}

@@ -4,10 +4,15 @@ Both watch each code server and load its definitions anew when another instance 
 address, as after a deploy (dagster 1.13 asks for the server's id once a second).
 """
 
-from collections.abc import Sequence
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dagster import DagsterInstance
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceLoadTarget
 
 from dagster_apollo.errors import ConfigurationError, Problem
@@ -60,3 +65,33 @@ class CodeServers(WorkspaceLoadTarget):
             )
             for server in self.servers
         ]
+
+
+@contextlib.contextmanager
+def open_workspace(
+    instance: DagsterInstance,
+    code_servers: WorkspaceLoadTarget,
+    log: logging.Logger,
+    *,
+    version: str = "",
+) -> Iterator[WorkspaceProcessContext]:
+    """Watch over code locations for the length of a `with` block.
+
+    Args:
+        instance: the Dagster instance.
+        code_servers: where the code locations are.
+        log: is told, in a line each, which ones cannot be loaded yet. That is nothing unusual: in
+            a deploy nobody says which service is up first.
+        version: what to call the process's version in Dagster's API.
+    """
+    warnings.filterwarnings("ignore", "Error loading repository location")  # 40 lines of traceback
+    with WorkspaceProcessContext(instance, code_servers, version=version) as workspace:
+        for name, error in load_errors(workspace).items():
+            log.warning("Code location %s is loaded once that is over: %s", name, error)
+        yield workspace
+
+
+def load_errors(workspace: WorkspaceProcessContext) -> dict[str, str]:
+    """Why code locations could not be loaded, by their names."""
+    entries = workspace.get_current_workspace().code_location_entries
+    return {name: it.load_error.message.strip() for name, it in entries.items() if it.load_error}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import uvicorn
 from dagster import DagsterInstance
-from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceLoadTarget
 from dagster_webserver.version import __version__
 from pydantic import SecretStr
@@ -21,7 +20,7 @@ from dagster_apollo.instance.schema import require_current
 from dagster_apollo.services.contract import ServiceSettings, load_services
 from dagster_apollo.services.registry import registered
 from dagster_apollo.services.signals import StopSignals
-from dagster_apollo.services.workspace import CodeServers
+from dagster_apollo.services.workspace import CodeServers, open_workspace
 from dagster_apollo.web.account import AccountPages
 from dagster_apollo.web.attempts import Attempts
 from dagster_apollo.web.audit import Audit, AuditError
@@ -102,7 +101,7 @@ def serving(
     )
     engine = engine_of(uri, pool_size=_OWN_POOL_SIZE)
     try:
-        with WorkspaceProcessContext(instance, workspace, version=__version__) as context:
+        with open_workspace(instance, workspace, _log, version=__version__) as context:
             sessions = Sessions(settings, engine) if settings.requires_sign_in else None
             tokens, attempts, audit = Tokens(engine), Attempts(), Audit(engine)
             parts = Parts(

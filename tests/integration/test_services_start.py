@@ -1,0 +1,56 @@
+"""What the services start in spite of, and what they refuse to start with."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, RunApollo
+from tests.integration.services import Services, free_port, wait_until
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def services(apollo_env: MakeEnvironment, migrated_uri: str, tmp_path: Path) -> Iterator[Services]:
+    """The services of one test, on a database of their own."""
+    port = free_port()
+    variables = {"DAGSTER_PG_URI": migrated_uri, "APOLLO_CODE_SERVER": f"127.0.0.1:{port}"}
+    services = Services(apollo_env(tmp_path, **variables), tmp_path)
+    yield services
+    services.close()
+
+
+def locations(port: int) -> dict[str, str]:
+    """What a webserver on loopback has of each code location; nothing before it serves."""
+    query = """{ workspaceOrError { ... on Workspace { locationEntries { name
+        locationOrLoadError { __typename } } } } }"""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql",
+        json.dumps({"query": query}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            entries = json.load(answer)["data"]["workspaceOrError"]["locationEntries"]
+    except OSError:
+        return {}
+    return {it["name"]: it["locationOrLoadError"]["__typename"] for it in entries}
+
+
+def test_a_webserver_that_starts_before_the_code_server_says_so_in_a_line_and_finds_it(
+    services: Services, copy_tenants: CopyTenants, run_apollo: RunApollo
+) -> None:
+    services.env["APOLLO_TENANTS_DIR"] = str(copy_tenants(dbt_small=SMALL))
+    assert run_apollo(["prepare"], services.env).returncode == 0
+    port = free_port()
+    webserver = services.start("webserver", "--port", str(port))
+    webserver.says("Code location apollo is loaded once that is over: ")
+    wait_until(lambda: locations(port) == {"apollo": "PythonError"})
+    services.code_server()
+    wait_until(lambda: locations(port) == {"apollo": "RepositoryLocation"}, 20)
+    assert "Traceback" not in webserver.log
+    assert "Stack Trace" not in webserver.log
+    assert webserver.stop() == 0
