@@ -176,9 +176,20 @@ def test_secrets_are_those_of_an_environment_and_no_foreign_code_runs_beside_the
     (job,) = workflow["jobs"].values()
 
     assert job["environment"] == "production"
-    assert job["permissions"] == {}
+    assert job["permissions"] == {"contents": "read"}
     assert [step for step in job["steps"] if "uses" in step or "${{" in step["run"]] == []
     assert "head_repository.id == github.event.repository.id" in job["if"]
+
+
+def test_only_the_head_of_main_is_deployed() -> None:
+    workflow = yaml.safe_load((CHECKOUT / ".github" / "workflows" / DEPLOYS).read_text())
+    (job,) = workflow["jobs"].values()
+    with_secrets = [step for step in job["steps"] if "secrets." in str(step.get("env"))]
+
+    assert [step["if"] for step in with_secrets] == [
+        "steps.main.outputs.head == github.event.workflow_run.head_sha"
+    ]
+    assert "secrets." not in str(job["env"])
 
 
 def test_the_code_location_that_dagster_is_told_of_exists() -> None:
