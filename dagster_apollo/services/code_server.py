@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import logging
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from dagster_apollo.errors import ApolloError
+from dagster_apollo.services.addresses import require_free
 from dagster_apollo.services.contract import ServiceSettings
 from dagster_apollo.services.draining import Plan
 from dagster_apollo.services.signals import StopSignals
@@ -59,25 +58,6 @@ def run_code_server(settings: ServiceSettings, host: str, port: int, signals: St
             return _Supervisor(settings, host, port, Path(directory), signals).run()
         finally:
             _end_orphans()
-
-
-def require_free(host: str, port: int) -> None:
-    """Make sure that nobody serves at an address: gRPC would share it without a word.
-
-    Raises:
-        ApolloError: somebody does, or it is no address of this host.
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise ApolloError(
-            f"PORT: {host}:{port} cannot be served at ({error.strerror}). Set PORT, --port or "
-            "--host to an address of this host that is free; a code server that is just being "
-            "stopped keeps its own until its runs have ended."
-        ) from None
 
 
 class _Process:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from dagster_apollo.instance.database import engine_of
 from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
 from dagster_apollo.instance.schema import require_current
+from dagster_apollo.services.addresses import require_free
 from dagster_apollo.services.contract import ServiceSettings, load_services
 from dagster_apollo.services.registry import registered
 from dagster_apollo.services.signals import StopSignals
@@ -58,12 +59,14 @@ def run_webserver(host: str, port: int | None, default_port: int, signals: StopS
         The exit code of the process.
 
     Raises:
-        ApolloError: bad configuration, a schema of another release, or a webserver that does not
-            belong to the other services.
+        ApolloError: bad configuration, an address that cannot be served at, a schema of another
+            release, or a webserver that does not belong to the other services.
     """
     services = load_services()
     settings = load_web(host)
     workspace = CodeServers.of(services)
+    port = port or services.port or default_port
+    require_free(host, port)
     require_current(services.dagster_pg_uri)
     _say_who_gets_in(settings, host)
     with (
@@ -72,7 +75,6 @@ def run_webserver(host: str, port: int | None, default_port: int, signals: StopS
         serving(settings, services.dagster_pg_uri, instance, workspace) as app,
     ):
         if not signals.requests:
-            port = port or services.port or default_port
             _log.info("Serving at %s, port %s", host, port)
             server = uvicorn.Server(_configuration(app, services, host, port))
             server.run()

@@ -1,6 +1,7 @@
 """What the services start in spite of, and what they refuse to start with."""
 
 import json
+import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,3 +55,13 @@ def test_a_webserver_that_starts_before_the_code_server_says_so_in_a_line_and_fi
     assert "Traceback" not in webserver.log
     assert "Stack Trace" not in webserver.log
     assert webserver.stop() == 0
+
+
+def test_an_address_that_is_taken_is_refused_before_anything_is_served(services: Services) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = services.start("webserver", "--port", str(port))
+        assert refused.ends(60) == 2
+    assert refused.log.startswith(f"apollo: PORT: 127.0.0.1:{port} cannot be served at (Address")
+    assert "Set PORT, --port or --host" in refused.log
+    assert "Serving" not in refused.log
