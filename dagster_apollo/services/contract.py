@@ -1,15 +1,22 @@
 """The environment of the three production processes: what they need beside the common contract."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, TypeVar
 
 from pydantic import Field, SecretStr
 
 from dagster_apollo import __version__
-from dagster_apollo.contract import MENDS, Environment, Line, ProcessEnvironment, validate
+from dagster_apollo.contract import (
+    MENDS,
+    ComputeLogEnvironment,
+    Environment,
+    Line,
+    ProcessEnvironment,
+    validate,
+)
 from dagster_apollo.environment import read_environment
 from dagster_apollo.errors import ConfigurationError, Problem
 
@@ -17,6 +24,8 @@ _CODE_SERVER: Final = "APOLLO_CODE_SERVER"
 _CODE_SERVER_MEND: Final = "Set it to HOST:PORT of the code server, such as dagster-code:4000"
 _ADDRESS: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
 _HIGHEST_PORT: Final = 65535
+_FirstT = TypeVar("_FirstT")
+_SecondT = TypeVar("_SecondT")
 
 
 class ServiceEnvironment(Environment):
@@ -75,11 +84,14 @@ class ServiceSettings:
     code_servers: tuple[CodeServer, ...]
 
 
-def load_services(environ: Mapping[str, str] | None = None) -> ServiceSettings:
+def load_services(
+    environ: Mapping[str, str] | None = None, *, needs_code_server: bool = False
+) -> ServiceSettings:
     """Read and check the environment of a production process.
 
     Args:
         environ: the variables; by default those that `read_environment` gives.
+        needs_code_server: whether the process is of no use without code locations.
 
     Raises:
         ConfigurationError: anything is missing or wrong; it lists all problems.
@@ -88,6 +100,7 @@ def load_services(environ: Mapping[str, str] | None = None) -> ServiceSettings:
     problems: list[Problem] = []
     process = validate(ProcessEnvironment, environ, str, problems)
     values = validate(ServiceEnvironment, environ, str, problems)
+    validate(ComputeLogEnvironment, environ, str, problems)  # read later, with the instance
     reported = {problem.variable for problem in problems}
     for name, why in (
         ("DAGSTER_PG_URI", "the services share one Postgres database"),
@@ -98,6 +111,8 @@ def load_services(environ: Mapping[str, str] | None = None) -> ServiceSettings:
                 Problem(name, f"is not set, and {why}", MENDS[name].removesuffix(", or unset it"))
             )
     code_servers = tuple(_code_servers(environ, problems))
+    if needs_code_server:
+        problems += _location_problems(code_servers, {problem.variable for problem in problems})
     if problems or process.dagster_pg_uri is None:
         raise ConfigurationError(problems)
     return ServiceSettings(
@@ -109,6 +124,28 @@ def load_services(environ: Mapping[str, str] | None = None) -> ServiceSettings:
         port=values.port,
         code_servers=code_servers,
     )
+
+
+def load_both(
+    first: Callable[[], _FirstT], second: Callable[[], _SecondT]
+) -> tuple[_FirstT, _SecondT]:
+    """Read two parts of the environment that each raise their problems, in one round.
+
+    Raises:
+        ConfigurationError: anything is missing or wrong in either; it lists all problems.
+    """
+    problems: list[Problem] = []
+    try:
+        loaded = first()
+    except ConfigurationError as error:
+        problems += error.problems
+    try:
+        other = second()
+    except ConfigurationError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigurationError(dict.fromkeys(problems))
+    return loaded, other
 
 
 def _code_servers(environ: Mapping[str, str], problems: list[Problem]) -> Iterator[CodeServer]:
@@ -126,3 +163,22 @@ def _code_servers(environ: Mapping[str, str], problems: list[Problem]) -> Iterat
             continue
         location = suffix.lower() if separator else "apollo"
         yield CodeServer(location, match["host"].strip("[]"), int(match["port"]))
+
+
+def _location_problems(
+    code_servers: Sequence[CodeServer], reported: Collection[str]
+) -> Iterator[Problem]:
+    """That there is no code location, or that one is served at two addresses."""
+    if not code_servers and not any(name.startswith(_CODE_SERVER) for name in reported):
+        yield Problem(
+            _CODE_SERVER,
+            "is not set, and there is no other way to reach the tenants",
+            f"{_CODE_SERVER_MEND} (or set {_CODE_SERVER}_<NAME> for each of several)",
+        )
+    names = [server.name for server in code_servers]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem(
+            f"{_CODE_SERVER}_{name.upper()}",
+            f"is one of two variables for the code location {name}",
+            "Keep one of the two, unset the other",
+        )

@@ -44,8 +44,7 @@ def run_daemon(signals: StopSignals) -> int:
         ApolloError: bad configuration, a pooler in transaction mode, a schema of another release,
             or a daemon that does not belong to the other services.
     """
-    settings = load_services()
-    workspace = CodeServers.of(settings)
+    settings = load_services(needs_code_server=True)
     refuse_pooler(settings.dagster_pg_uri)
     require_current(settings.dagster_pg_uri)
     with (
@@ -57,7 +56,7 @@ def run_daemon(signals: StopSignals) -> int:
             return 0
         _log.info("This daemon is the active one")
         with leadership.guarded(_end_now):
-            code = _be_active(instance, workspace, signals, settings)
+            code = _be_active(instance, signals, settings)
         _log.info("This daemon is not the active one any more: its threads have stopped")
     return code
 
@@ -96,14 +95,10 @@ def _exit(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _be_active(
-    instance: DagsterInstance,
-    code_servers: CodeServers,
-    signals: StopSignals,
-    settings: ServiceSettings,
-) -> int:
+def _be_active(instance: DagsterInstance, signals: StopSignals, settings: ServiceSettings) -> int:
     """Run Dagster's daemon threads until asked to stop, or until one of them has died."""
     code = 0
+    code_servers = CodeServers(settings.code_servers)
     last_resort = threading.Timer(max(1, settings.shutdown_seconds - _RESERVE_SECONDS), _give_up)
     last_resort.daemon = True
     with contextlib.ExitStack() as stack:

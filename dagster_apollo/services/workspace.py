@@ -15,8 +15,7 @@ from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceLoadTarget
 
-from dagster_apollo.errors import ConfigurationError, Problem
-from dagster_apollo.services.contract import CodeServer, ServiceSettings
+from dagster_apollo.services.contract import CodeServer
 
 
 @dataclass(frozen=True)
@@ -24,36 +23,6 @@ class CodeServers(WorkspaceLoadTarget):
     """Loads code locations from code servers that run elsewhere; never starts one."""
 
     servers: tuple[CodeServer, ...]
-
-    @classmethod
-    def of(cls, settings: ServiceSettings) -> "CodeServers":
-        """The code servers of a process's environment.
-
-        Raises:
-            ConfigurationError: it names none, or two for one code location.
-        """
-        problems = []
-        if not settings.code_servers:
-            problems.append(
-                Problem(
-                    "APOLLO_CODE_SERVER",
-                    "is not set, and there is no other way to reach the tenants",
-                    "Set it to HOST:PORT of the code server, such as dagster-code:4000 (or set "
-                    "APOLLO_CODE_SERVER_<NAME> for each of several)",
-                )
-            )
-        names = [server.name for server in settings.code_servers]
-        problems += [
-            Problem(
-                f"APOLLO_CODE_SERVER_{name.upper()}",
-                f"is one of two variables for the code location {name}",
-                "Keep one of the two, unset the other",
-            )
-            for name in sorted({name for name in names if names.count(name) > 1})
-        ]
-        if problems:
-            raise ConfigurationError(problems)
-        return cls(settings.code_servers)
 
     def create_origins(self) -> Sequence[GrpcServerCodeLocationOrigin]:
         """One origin a code server."""

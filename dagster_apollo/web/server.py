@@ -18,7 +18,7 @@ from dagster_apollo.instance.database import engine_of
 from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
 from dagster_apollo.instance.schema import require_current
 from dagster_apollo.services.addresses import require_free
-from dagster_apollo.services.contract import ServiceSettings, load_services
+from dagster_apollo.services.contract import ServiceSettings, load_both, load_services
 from dagster_apollo.services.registry import registered
 from dagster_apollo.services.signals import StopSignals
 from dagster_apollo.services.workspace import CodeServers, open_workspace
@@ -62,17 +62,18 @@ def run_webserver(host: str, port: int | None, default_port: int, signals: StopS
         ApolloError: bad configuration, an address that cannot be served at, a schema of another
             release, or a webserver that does not belong to the other services.
     """
-    services = load_services()
-    settings = load_web(host)
-    workspace = CodeServers.of(services)
+    services, settings = load_both(
+        lambda: load_services(needs_code_server=True), lambda: load_web(host)
+    )
     port = port or services.port or default_port
     require_free(host, port)
     require_current(services.dagster_pg_uri)
     _say_who_gets_in(settings, host)
+    code_servers = CodeServers(services.code_servers)
     with (
         open_instance(services.dagster_home, RELEASE_CONFIG) as instance,
         registered(services, "webserver"),
-        serving(settings, services.dagster_pg_uri, instance, workspace) as app,
+        serving(settings, services.dagster_pg_uri, instance, code_servers) as app,
     ):
         if not signals.requests:
             _log.info("Serving at %s, port %s", host, port)

@@ -208,7 +208,8 @@ class Control:
 @contextlib.contextmanager
 def control(instance: DagsterInstance) -> Iterator[Control]:
     """Be a webserver, within this process; its environment must be that of a service."""
-    with WorkspaceProcessContext(instance, CodeServers.of(load_services())) as workspace:
+    servers = CodeServers(load_services().code_servers)
+    with WorkspaceProcessContext(instance, servers) as workspace:
         yield Control(workspace)
 
 

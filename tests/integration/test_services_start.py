@@ -1,6 +1,7 @@
 """What the services start in spite of, and what they refuse to start with."""
 
 import json
+import re
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -65,3 +66,28 @@ def test_an_address_that_is_taken_is_refused_before_anything_is_served(services:
     assert refused.log.startswith(f"apollo: PORT: 127.0.0.1:{port} cannot be served at (Address")
     assert "Set PORT, --port or --host" in refused.log
     assert "Serving" not in refused.log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["daemon"], ["DAGSTER_PG_URI", "DAGSTER_HOME", "APOLLO_CODE_SERVER"]),
+        (["code-server"], ["DAGSTER_PG_URI", "DAGSTER_HOME"]),
+        (
+            ["webserver", "--host", "0.0.0.0"],
+            [
+                *("DAGSTER_PG_URI", "DAGSTER_HOME", "APOLLO_CODE_SERVER"),
+                *("APOLLO_ADMIN_PASSWORD", "APOLLO_PUBLIC_URL"),
+            ],
+        ),
+    ],
+)
+def test_all_that_is_not_set_is_said_in_one_round(
+    services: Services, arguments: list[str], names: list[str]
+) -> None:
+    unset = dict.fromkeys(("DAGSTER_PG_URI", "DAGSTER_HOME", "APOLLO_CODE_SERVER"), "")
+    refused = services.start(*arguments, **unset)
+    assert refused.ends(60) == 2
+    said = re.findall(r"^(?:apollo: )?(\w+): is not set", refused.log, re.MULTILINE)
+    assert said == names
+    assert len(refused.log.splitlines()) == len(names)

@@ -6,7 +6,8 @@ import pytest
 
 from dagster_apollo import __version__
 from dagster_apollo.errors import ConfigurationError
-from dagster_apollo.services.contract import CodeServer, load_services
+from dagster_apollo.services.contract import CodeServer, ServiceSettings, load_both, load_services
+from dagster_apollo.web.contract import WebSettings, load_web
 
 pytestmark = pytest.mark.unit
 
@@ -16,9 +17,9 @@ ENVIRON = {
 }
 
 
-def problems(**variables: str) -> dict[str, str]:
+def problems(*, needs_code_server: bool = False, **variables: str) -> dict[str, str]:
     with pytest.raises(ConfigurationError) as raised:
-        load_services({**ENVIRON, **variables})
+        load_services({**ENVIRON, **variables}, needs_code_server=needs_code_server)
     assert "zq" not in str(raised.value)
     return {problem.variable: problem.what for problem in raised.value.problems}
 
@@ -91,6 +92,7 @@ def test_a_code_server_that_is_no_address_is_named(value: str) -> None:
         ("APOLLO_DEPLOY_SECONDS", "-1"),
         ("APOLLO_SHUTDOWN_SECONDS", "0"),
         ("PORT", "70000"),
+        ("APOLLO_COMPUTE_LOGS_MAX_BYTES", "1"),
         ("DAGSTER_HOME", "relative/path"),
         ("DAGSTER_PG_URI", "mysql://u:passwordzq@db/apollo"),
     ],
@@ -105,3 +107,45 @@ def test_every_problem_is_listed() -> None:
         "APOLLO_DEPLOY_SECONDS",
         "APOLLO_CODE_SERVER",
     }
+
+
+def test_what_needs_a_code_server_says_so_with_all_else() -> None:
+    assert problems(needs_code_server=True, DAGSTER_HOME="", PORT="x") == {
+        "PORT": "is not a whole number",
+        "DAGSTER_HOME": "is not set, and the services need the same path on every host",
+        "APOLLO_CODE_SERVER": "is not set, and there is no other way to reach the tenants",
+    }
+
+
+def test_a_code_server_that_is_no_address_is_not_also_said_to_be_missing() -> None:
+    assert problems(needs_code_server=True, APOLLO_CODE_SERVER_ACME="acme") == {
+        "APOLLO_CODE_SERVER_ACME": "is not HOST:PORT"
+    }
+
+
+def test_one_code_location_has_one_code_server() -> None:
+    twice = {"APOLLO_CODE_SERVER": "a:1", "APOLLO_CODE_SERVER_APOLLO": "b:2"}
+    assert problems(needs_code_server=True, **twice) == {
+        "APOLLO_CODE_SERVER_APOLLO": "is one of two variables for the code location apollo"
+    }
+
+
+def test_two_parts_of_the_environment_are_read_in_one_round() -> None:
+    def services() -> ServiceSettings:
+        return load_services(environ)
+
+    def web() -> WebSettings:
+        return load_web("127.0.0.1", environ)
+
+    environ = {"DAGSTER_HOME": "/srv/apollo", "APOLLO_SESSION_HOURS": "soon"}
+    with pytest.raises(ConfigurationError) as raised:
+        load_both(services, web)
+    assert [problem.variable for problem in raised.value.problems] == [
+        "DAGSTER_PG_URI",
+        "APOLLO_SESSION_HOURS",
+    ]
+    with pytest.raises(ConfigurationError) as raised:
+        load_both(services, services)
+    assert [problem.variable for problem in raised.value.problems] == ["DAGSTER_PG_URI"]
+    environ = dict(ENVIRON)
+    assert load_both(services, web) == (services(), web())

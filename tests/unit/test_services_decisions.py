@@ -6,11 +6,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
-from dagster_apollo.errors import ConfigurationError
 from dagster_apollo.services.code_server import pause_before
-from dagster_apollo.services.contract import CodeServer, ServiceSettings
+from dagster_apollo.services.contract import CodeServer
 from dagster_apollo.services.draining import Phase, Plan
 from dagster_apollo.services.leadership import shares_sessions
 from dagster_apollo.services.signals import StopSignals
@@ -18,18 +16,6 @@ from dagster_apollo.services.workers import Termination, Worker, WorkerFiles, st
 from dagster_apollo.services.workspace import CodeServers
 
 pytestmark = pytest.mark.unit
-
-
-def settings(*servers: CodeServer) -> ServiceSettings:
-    return ServiceSettings(
-        dagster_home=Path("/instance"),
-        dagster_pg_uri=SecretStr("postgresql+psycopg2://host/db"),
-        release="1",
-        deploy_seconds=900,
-        shutdown_seconds=30,
-        port=None,
-        code_servers=servers,
-    )
 
 
 @pytest.mark.parametrize(
@@ -85,20 +71,12 @@ def test_pauses_between_starts_grow_and_are_bounded() -> None:
 
 
 def test_each_code_server_is_a_code_location() -> None:
-    servers = settings(CodeServer("acme", "host", 4000), CodeServer("globex", "::1", 4001))
-    origins = CodeServers.of(servers).create_origins()
+    servers = CodeServer("acme", "host", 4000), CodeServer("globex", "::1", 4001)
+    origins = CodeServers(servers).create_origins()
     assert [(it.location_name, it.host, it.port) for it in origins] == [
         ("acme", "host", 4000),
         ("globex", "[::1]", 4001),
     ]
-
-
-def test_no_code_server_and_two_of_one_name_are_said_by_their_variables() -> None:
-    with pytest.raises(ConfigurationError, match=r"APOLLO_CODE_SERVER: is not set.*HOST:PORT"):
-        CodeServers.of(settings())
-    twice = settings(CodeServer("apollo", "a", 1), CodeServer("apollo", "b", 2))
-    with pytest.raises(ConfigurationError, match="APOLLO_CODE_SERVER_APOLLO: is one of two"):
-        CodeServers.of(twice)
 
 
 def test_a_worker_is_noted_until_it_is_forgotten(tmp_path: Path) -> None:
