@@ -101,6 +101,12 @@ def test_compose_runs_the_three_services_and_migrates_first(compose: dict[str, A
         assert services[name]["cap_drop"] == ["ALL"]
 
 
+def test_compose_does_not_start_without_a_release() -> None:
+    uses = re.findall(r"\$\{RELEASE[^}]*\}", (DEPLOY / "compose.yaml").read_text())
+
+    assert [use for use in uses if use.startswith("${RELEASE:?")] == uses[:1]
+
+
 def test_compose_gives_a_service_only_its_own_secrets(compose: dict[str, Any]) -> None:
     files = {name: set(it["env_file"]) for name, it in compose["services"].items()}
 
