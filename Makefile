@@ -2,7 +2,7 @@
 # All it takes is Python 3.11 or later, and make.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-unit rehearse lint parse lock clean
+.PHONY: help run dev test test-unit rehearse bench bench-quick lint parse lock clean
 
 # The version of dbt: 1.11 (requirements*.txt) or 1.10 (an environment of its own).
 DBT ?= 1.11
@@ -29,7 +29,7 @@ PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 run: $(RUN) ## Build the williamgrant tenant (or TENANT=name) through Dagster, on DuckDB unless DBT_TARGET says otherwise
 	$(BIN)/apollo build $(or $(TENANT),williamgrant) $(ARGS)
@@ -46,7 +46,13 @@ test-unit: $(DEV) ## Run the tests that take milliseconds
 
 rehearse: $(DEV) ## Deploy render.yaml on this machine and use it in a browser, as production would be
 	@scripts/install-test-tools
-	$(BIN)/python -m pytest tests/rehearsal -s $(PYTEST_ARGS)
+	APOLLO_REQUIRE_ALL=1 $(BIN)/python -m pytest tests/rehearsal -s $(PYTEST_ARGS)
+
+bench: $(DEV) ## Measure Apollo against bare dbt and stock Dagster (ARGS='--only run-100' for one row)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: $(DEV) ## The same with small projects
+	$(BIN)/python -m benchmarks --quick $(ARGS)
 
 lint: $(DEV) ## Check style, types, workflows, deployments and requirements
 	$(BIN)/ruff check .
