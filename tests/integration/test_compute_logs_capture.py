@@ -113,6 +113,23 @@ except KeyboardInterrupt:
     assert read_all(manager, KEY)[0] == out
 
 
+def test_the_collector_has_none_of_the_run_s_secrets(
+    env: dict[str, str], migrated_uri: str
+) -> None:
+    planted = ("SNOWFLAKE_PRIVATE_KEY_PEM", "ACME__DBT_ENV_SECRET", "PYTHON_INDEX_TOKEN")
+    env |= dict.fromkeys(planted, "s3cretvalue")
+    process = start_capturing(env, KEY, "print('begun'); time.sleep(60)")
+    manager = manager_of(migrated_uri)
+    wait_until(lambda: read_all(manager, KEY)[0])
+    (collector,) = collectors(process.pid)
+    environ = (collector / "environ").read_bytes()
+    process.kill()
+    process.communicate(timeout=60)
+    assert f"PATH={env['PATH']}".encode() in environ.split(b"\0")
+    assert b"s3cretvalue" not in environ
+    assert b"DAGSTER_" not in environ
+
+
 def test_a_child_that_was_left_behind_does_not_keep_the_process_and_goes_on_writing(
     env: dict[str, str], migrated_uri: str, tmp_path: Path
 ) -> None:

@@ -8,11 +8,12 @@ import contextlib
 import io
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Final, TextIO
 
@@ -20,6 +21,10 @@ from dagster_apollo.instance.postgres_logs.collector import Order, start_pump
 from dagster_apollo.instance.postgres_logs.window import key_text
 
 _COLLECTOR: Final = "dagster_apollo.instance.postgres_logs.collector"
+_NEEDED: Final = re.compile(
+    r"PATH|HOME|LANG|LANGUAGE|LC_[A-Z]+|TZ|VIRTUAL_ENV|PYTHON[A-Z]+|LD_LIBRARY_PATH"
+    r"|SSL_CERT_(FILE|DIR)|PG[A-Z]+"  # PG...: libpq's own, which it reads where a URI is silent
+)
 _PIPE_BYTES: Final = 1024 * 1024
 """What fits in a pipe while the collector starts; as much as Linux allows everybody."""
 _WAIT_SECONDS: Final = 10.0
@@ -104,6 +109,7 @@ class _Collector:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", _COLLECTOR, *(str(it.source) for it in streams)],
+                env=collector_environment(os.environ),
                 stdin=theirs.fileno(),
                 stdout=streams[0].original,
                 stderr=streams[1].original,
@@ -140,6 +146,14 @@ class _Collector:
             ]
         self._answered.set()
         self._process.wait()
+
+
+def collector_environment(host: Mapping[str, str]) -> dict[str, str]:
+    """What a collector needs of this process's environment.
+
+    All else comes with its order. It outlives the run, and has no use for the run's credentials.
+    """
+    return {name: value for name, value in host.items() if _NEEDED.fullmatch(name)}
 
 
 @contextmanager
