@@ -1,0 +1,105 @@
+"""`python -m benchmarks`: measures, and writes the table, the samples and the plot."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks import table
+from benchmarks.bench import FULL, QUICK, Bench
+from benchmarks.machine import about
+from benchmarks.measurements import all_measurements
+from benchmarks.plot import Point, to_svg
+from benchmarks.postgres import postgres_server
+from benchmarks.table import Row
+from benchmarks.unmeasured import UNMEASURED
+from dagster_apollo.paths import CHECKOUT
+
+RESULTS: Final = CHECKOUT / "benchmarks" / "results"
+DOCUMENT: Final = CHECKOUT / "docs" / "performance.md"
+
+_QUICK: Final = (
+    "small projects, in which starting outweighs the work; the reach is for the full sizes"
+)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure what is asked for; what was measured before stays."""
+    options = _parse(arguments)
+    sizes = QUICK if options.quick else FULL
+    measurements = all_measurements(sizes)
+    if unknown := sorted(set(options.only) - measurements.keys()):
+        known = ", ".join(measurements)
+        sys.exit(f"There is no measurement {', '.join(unknown)}; there are {known}.")
+    # short: the path of Postgres's socket, which is below it, may not be long
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, postgres_server() as server:
+        bench = Bench(server, Path(folder), sizes)
+        for name, measure in measurements.items():
+            if not options.only or name in options.only:
+                bench.say(name)
+                write(measure(bench), quick=options.quick)
+    print(_files(options.quick)["md"].read_text())
+
+
+def write(new: Sequence[Row], *, quick: bool) -> None:
+    """Put new rows into the results, and, of a full run, into docs/performance.md."""
+    files = _files(quick)
+    RESULTS.mkdir(exist_ok=True)
+    old = table.from_json(files["json"].read_text()) if files["json"].exists() else []
+    unmeasured = {row.key for row in UNMEASURED}
+    measured = [row for row in table.merge(old, new) if row.key not in unmeasured]
+    order = [
+        f"{name}{part}"
+        for name in all_measurements(QUICK if quick else FULL)
+        for part in ("", "-cpu", "-memory", "-connections")
+    ]
+    rows = [*table.in_order(measured, order), *UNMEASURED]
+    described = {**about(), **({"Quick": _QUICK} if quick else {})}
+    markdown = table.to_markdown(rows, described)
+    files["json"].write_text(table.to_json(rows, described))
+    files["md"].write_text(markdown)
+    files["svg"].write_text(_plot(rows))
+    if not quick:
+        DOCUMENT.write_text(table.put_between_markers(DOCUMENT.read_text(), markdown))
+
+
+def _plot(rows: Sequence[Row]) -> str:
+    series: dict[str, list[Point]] = {"Apollo": [], "stock, in process": [], "stock": []}
+    names = {"apollo": "Apollo", "stock in process": "stock, in process", "stock": "stock"}
+    for row in rows:
+        # the runs' other rows hold the same samples
+        if row.key == "growth" or row.key.removeprefix("run-").isdigit():
+            for sample in row.samples:
+                if sample["side"] in names:
+                    point = (float(sample["nodes"]), float(sample["own_cpu_seconds"]))
+                    series[names[sample["side"]]].append(point)
+    return to_svg(
+        series,
+        title="What a run costs beside dbt itself",
+        x="nodes (models and tests) of the run",
+        y="CPU seconds of the orchestrating processes",
+    )
+
+
+def _files(quick: bool) -> dict[str, Path]:  # noqa: FBT001
+    name = "quick" if quick else "full"
+    return {suffix: RESULTS / f"{name}.{suffix}" for suffix in ("json", "md", "svg")}
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small projects, about two minutes")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"one measurement: {', '.join(all_measurements(FULL))}; may be repeated",
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

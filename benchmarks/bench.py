@@ -1,0 +1,75 @@
+"""What the measurements share: the server, the projects, the sizes, the progress."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from benchmarks.postgres import Server
+from benchmarks.workplace import Workplace, migrate
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the projects are, in models (with three tests each), and how often all is repeated.
+
+    Args:
+        runs: the projects that are built by all sides, and in how many rounds.
+        growth: the two projects whose costs for a node are compared.
+        planned: the assets (with three checks each) of the run that is created.
+        traffic: the project whose runs' statements are counted.
+        start: the project that a process loads; `start_rounds` times.
+        definitions: the project whose definitions are loaded; `definitions_rounds` times.
+    """
+
+    runs: Mapping[int, int]
+    growth: tuple[int, int]
+    planned: int
+    traffic: int
+    start: int
+    start_rounds: int
+    definitions: int
+    definitions_rounds: int
+
+
+FULL: Final = Sizes({100: 3, 1000: 1}, (125, 1250), 1000, 100, 1000, 5, 5000, 1)
+QUICK: Final = Sizes({30: 1}, (20, 60), 50, 10, 30, 3, 200, 1)
+
+
+@dataclass
+class Bench:
+    """One run of the benchmarks."""
+
+    server: Server
+    folder: Path
+    sizes: Sizes
+    _workplaces: dict[int, Workplace] = field(default_factory=dict)
+    _parsed: set[int] = field(default_factory=set)
+    _begun: float = field(default_factory=time.monotonic)
+    _has_template: bool = False
+
+    def say(self, text: str) -> None:
+        """A line of progress."""
+        print(f"[{time.monotonic() - self._begun:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+    def workplace(self, models: int, *, parse_plain: bool = True) -> Workplace:
+        """A project of a size, prepared; made once."""
+        if models not in self._workplaces:
+            self.say(f"preparing {size_text(models)}")
+            made = Workplace(self.folder / f"models-{models}", models)
+            made.prepare()
+            self._workplaces[models] = made
+        if parse_plain and models not in self._parsed:
+            self._workplaces[models].parse_plain()
+            self._parsed.add(models)
+        if not self._has_template:
+            migrate(self.server, self._workplaces[models])
+            self._has_template = True
+        return self._workplaces[models]
+
+
+def size_text(models: int) -> str:
+    """A project's size for people."""
+    return f"{models:,} models + {3 * models:,} tests"
