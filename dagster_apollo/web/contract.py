@@ -151,16 +151,38 @@ def _sign_in_problems(
             return [_problem("APOLLO_SESSION_SECRET", "is not set, and signs the sessions")]
         return []
     attempted = ("APOLLO_ADMIN_", "APOLLO_USERS", "APOLLO_OIDC_")
-    if is_loopback(bind) or any(name.startswith(attempted) for name in reported):
+    exposure = _exposure(values, bind)
+    if exposure is None or any(name.startswith(attempted) for name in reported):
         return []
     return [
         Problem(
             "APOLLO_ADMIN_PASSWORD",
-            f"is not set, nor is APOLLO_USERS or APOLLO_OIDC_ISSUER: at {bind}, everybody who "
+            f"is not set, nor is APOLLO_USERS or APOLLO_OIDC_ISSUER: {exposure}, everybody who "
             "reaches this host would be an admin",
-            "Set one of them, or listen at 127.0.0.1 alone (--host)",
+            "Set one of them, or keep it to this machine: listen at 127.0.0.1 alone (--host), "
+            "and name no other host and no proxy",
         )
     ]
+
+
+def _exposure(values: WebEnvironment, bind: str) -> str | None:
+    """What says that others can reach it than those who work on this machine; None: nothing.
+
+    A proxy that runs on the machine brings everybody in by the loopback address.
+    """
+    if not is_loopback(bind):
+        return f"at {bind}"
+    urls = {
+        "APOLLO_PUBLIC_URL": values.apollo_public_url,
+        "RENDER_EXTERNAL_URL": values.render_external_url,
+    }
+    for name, text in urls.items():
+        url = split_url(text) if text else None
+        if text and (url is None or not is_loopback(url.hostname or "")):
+            return f"reached by {name}"
+    if not all(map(is_loopback, items(values.apollo_allowed_hosts))):
+        return "reached by APOLLO_ALLOWED_HOSTS"
+    return "behind APOLLO_TRUSTED_PROXIES" if values.apollo_trusted_proxies else None
 
 
 def _public_url(values: WebEnvironment, problems: list[Problem], *, sign_in: bool) -> str | None:

@@ -18,14 +18,20 @@ HEALTH: Final = frozenset({"/healthz", "/readyz"})
 """Open to everybody, by whatever host name: platforms ask by address."""
 POLICY_VIOLATION: Final = 1008
 """The code with which a WebSocket is closed that is not let in."""
+_OF_PROXIES: Final = (b"x-forwarded-", b"forwarded", b"x-real-ip", b"via")
 
 
 class KnownHosts:
-    """Refuses requests for host names that are not Apollo's, as those of DNS rebinding are."""
+    """Refuses requests for host names that are not Apollo's, as those of DNS rebinding are.
+
+    Where nobody has to sign in, it also refuses what a proxy brings: whoever works on this machine
+    needs none.
+    """
 
     def __init__(self, app: ASGIApp, *, settings: WebSettings) -> None:
         self._app = app
         self._hosts = settings.hosts
+        self._is_local = not settings.requires_sign_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -33,6 +39,10 @@ class KnownHosts:
             hosts = [value for name, value in scope["headers"] if name == b"host"]
             if len(hosts) != 1 or host_of(hosts[0].decode("latin-1")) not in self._hosts:
                 text = "This host name is not served here (see APOLLO_ALLOWED_HOSTS)."
+                await refuse(scope, receive, send, PlainTextResponse(text, 421))
+                return
+            if self._is_local and any(name.startswith(_OF_PROXIES) for name, _ in scope["headers"]):
+                text = "Nobody comes in by a proxy before a sign-in is configured."
                 await refuse(scope, receive, send, PlainTextResponse(text, 421))
                 return
         await self._app(scope, receive, send)

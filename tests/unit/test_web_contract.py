@@ -49,6 +49,44 @@ def test_on_loopback_nothing_is_needed(bind: str) -> None:
     assert {"localhost", "127.0.0.1", "::1"} <= settings.hosts
 
 
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"APOLLO_PUBLIC_URL": "http://localhost:3000"},
+        {"APOLLO_PUBLIC_URL": "http://[::1]:3000"},
+        {"RENDER_EXTERNAL_URL": "http://127.0.0.1"},
+        {"APOLLO_ALLOWED_HOSTS": "127.0.0.2, ::1,localhost"},
+    ],
+)
+def test_on_loopback_what_names_this_machine_alone_changes_nothing(environ: dict[str, str]) -> None:
+    assert not load_web("127.0.0.1", environ).requires_sign_in
+
+
+@pytest.mark.parametrize(
+    ("environ", "exposure"),
+    [
+        ({"APOLLO_PUBLIC_URL": "https://apollo.example.com"}, "reached by APOLLO_PUBLIC_URL"),
+        ({"APOLLO_PUBLIC_URL": "https://localhost.evil.org"}, "reached by APOLLO_PUBLIC_URL"),
+        ({"RENDER_EXTERNAL_URL": "https://x.onrender.com"}, "reached by RENDER_EXTERNAL_URL"),
+        (
+            {"APOLLO_PUBLIC_URL": "http://localhost", "RENDER_EXTERNAL_URL": "https://x.org"},
+            "reached by RENDER_EXTERNAL_URL",
+        ),
+        ({"APOLLO_ALLOWED_HOSTS": "localhost, apollo.lan"}, "reached by APOLLO_ALLOWED_HOSTS"),
+        ({"APOLLO_ALLOWED_HOSTS": "10.0.0.1"}, "reached by APOLLO_ALLOWED_HOSTS"),
+        ({"APOLLO_TRUSTED_PROXIES": "127.0.0.1"}, "behind APOLLO_TRUSTED_PROXIES"),
+        ({"APOLLO_TRUSTED_PROXIES": "*"}, "behind APOLLO_TRUSTED_PROXIES"),
+    ],
+)
+def test_on_loopback_somebody_must_be_able_to_sign_in_where_others_are_let_through(
+    environ: dict[str, str], exposure: str
+) -> None:
+    found = problems("127.0.0.1", **environ)
+    assert set(found) == {"APOLLO_ADMIN_PASSWORD"}
+    assert f"{exposure}, everybody who reaches" in found["APOLLO_ADMIN_PASSWORD"]
+    assert load_web("127.0.0.1", {**SIGN_IN, **environ}).requires_sign_in
+
+
 @pytest.mark.parametrize("bind", ["0.0.0.0", "::", "10.0.0.1", "example.com", "", "127.0.0.1.evil"])
 def test_elsewhere_somebody_must_be_able_to_sign_in(bind: str) -> None:
     assert set(problems(bind)) == {"APOLLO_ADMIN_PASSWORD", "APOLLO_PUBLIC_URL"}
@@ -212,7 +250,6 @@ def test_a_sign_in_needs_tls_but_on_this_machine() -> None:
     }
     for url in ("http://localhost:3000", "http://127.0.0.1"):
         assert load_web("0.0.0.0", {**SIGN_IN, "APOLLO_PUBLIC_URL": url}).public_url == url
-    assert load_web("127.0.0.1", {"APOLLO_PUBLIC_URL": "http://apollo.example.com"})
 
 
 def test_the_host_of_the_public_url_is_the_only_one_but_for_those_allowed() -> None:

@@ -174,3 +174,17 @@ def test_on_a_laptop_scripts_need_no_origin_but_other_sites_are_kept_out(
         rebound = site.client(url="http://evil.example:3000")
         assert graphql(rebound, MUTATION).status_code == 421
         assert [(it.actor, it.method) for it in site.audit()] == [("local", "local")] * 2
+
+
+def test_on_a_laptop_nobody_comes_in_by_a_proxy(serve_site: ServeSite) -> None:
+    with serve_site("127.0.0.1", APOLLO_USERS="", APOLLO_PUBLIC_URL="") as site:
+        for header in ("X-Forwarded-For", "x-forwarded-proto", "Forwarded", "X-Real-IP", "Via"):
+            local = site.client(url="http://127.0.0.1:3000")
+            assert local.get("/server_info").status_code == 200
+            local.headers[header] = "198.51.100.1"
+            assert local.get("/server_info").status_code == 421, header
+            assert graphql(local, MUTATION).status_code == 421, header
+            with pytest.raises(WebSocketDisconnect), websocket(local):
+                pass
+            assert local.get("/healthz").status_code == 200
+        assert site.audit() == []
