@@ -227,13 +227,14 @@ def _storage_checks(settings: Settings) -> Iterator[Check]:
         return
     from sqlalchemy import text
 
-    from dagster_apollo.instance.schema import SchemaError, connected, read_schema
+    from dagster_apollo.instance.database import DatabaseUnreachableError
+    from dagster_apollo.instance.schema import connected, read_schema
 
     try:
         with connected(settings.dagster_pg_uri) as connection:
             version = connection.execute(text("show server_version")).scalar()
             states = read_schema(connection) if production else ()
-    except SchemaError as error:
+    except DatabaseUnreachableError as error:
         yield Check(None, "instance storage", "error", *str(error).split(". ", 1))
         return
     yield Check(None, "instance storage", "ok", f"Postgres {version}")

@@ -23,6 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import make_url
 
+from dagster_apollo.errors import ApolloError
+
 METADATA: Final = MetaData()
 
 # Dagster's own table, known here by its name alone, so that rows can go with their run.
@@ -129,6 +131,20 @@ def connect_arguments(uri: str) -> dict[str, str | int]:
     """Libpq's parameters for a connection of Apollo's; what the URI says itself counts."""
     given = make_url(uri).query
     return {name: value for name, value in _CONNECT_ARGUMENTS.items() if name not in given}
+
+
+class DatabaseUnreachableError(ApolloError):
+    """The database of DAGSTER_PG_URI does not let this process in, or does not answer.
+
+    Args:
+        cause: what the driver said. Only its kind is shown: its own text may quote the URI.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(
+            f"DAGSTER_PG_URI: the database cannot be reached ({type(cause).__name__}). Check "
+            "host, port, user, password and database in it, and that the server is up."
+        )
 
 
 def engine_of(uri: SecretStr, *, pool_size: int = 1) -> sqlalchemy.Engine:

@@ -10,7 +10,9 @@ from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import SQLAlchemyError
 
 from dagster_apollo.errors import ApolloError
+from dagster_apollo.instance.database import DatabaseUnreachableError
 from dagster_apollo.paths import CHECKOUT
+from dagster_apollo.settings import load_process
 
 WORKSPACE: Final = Path(__file__).with_name("workspace.yaml")
 """Names the code location; for processes that do not start in the checkout."""
@@ -56,13 +58,16 @@ def open_instance(home: Path, config: Path = LAPTOP_CONFIG) -> DagsterInstance:
         config: what its dagster.yaml is to say (see `ensure_home`).
 
     Raises:
-        ApolloError: the directory cannot be written, or the storage cannot be reached.
+        DatabaseUnreachableError: the database of DAGSTER_PG_URI cannot be reached.
+        ApolloError: the directory cannot be written, or its SQLite files cannot be used.
     """
     try:
         return DagsterInstance.from_config(os.fspath(ensure_home(home, config)))
-    except (SQLAlchemyError, DagsterPostgresException) as error:  # their texts may hold the URI
+    except (SQLAlchemyError, DagsterPostgresException) as error:
+        if load_process().dagster_pg_uri:
+            raise DatabaseUnreachableError(error) from None
         raise ApolloError(
-            f"The instance's storage cannot be reached ({type(error).__name__}). Check host, port, "
-            "user and password in DAGSTER_PG_URI, and that the server is up; without the variable "
-            "SQLite files are used."
+            f"The SQLite files below {home} cannot be used ({type(error).__name__}). Let the user "
+            "who runs Apollo read and write them; if they are damaged, move the directories "
+            "history and schedules away, and the instance begins anew."
         ) from None

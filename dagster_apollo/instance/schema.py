@@ -22,7 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from dagster_apollo.errors import ApolloError
-from dagster_apollo.instance.database import engine_of
+from dagster_apollo.instance.database import DatabaseUnreachableError, engine_of
 
 VERSION_TABLE: Final = "apollo_alembic_version"
 _DAGSTER_VERSION_TABLE: Final = "alembic_version"
@@ -102,7 +102,8 @@ def require_current(uri: SecretStr) -> None:
     """Make sure that the schema is the one of this release.
 
     Raises:
-        SchemaError: it is behind or ahead, or the database cannot be reached.
+        SchemaError: it is behind or ahead.
+        DatabaseUnreachableError: the database cannot be reached.
     """
     with connected(uri) as connection:
         wrong = [item for item in read_schema(connection) if item.state != "current"]
@@ -123,7 +124,8 @@ def migrate(uri: SecretStr, upgrade_dagster: Callable[[], None], progress: Progr
         progress: is told each step.
 
     Raises:
-        SchemaError: the schema is ahead of the code, or the database cannot be reached.
+        SchemaError: the schema is ahead of the code.
+        DatabaseUnreachableError: the database cannot be reached.
     """
     with connected(uri) as lock, lock.begin():
         if not lock.execute(
@@ -152,18 +154,14 @@ def connected(uri: SecretStr) -> Iterator[sqlalchemy.Connection]:
     """A connection of its own, for the length of a `with` block.
 
     Raises:
-        SchemaError: the database cannot be reached. The text has the kind of error only: the
-            driver's own may quote the URI.
+        DatabaseUnreachableError: the database cannot be reached.
     """
     engine = engine_of(uri)
     try:
         try:
             connection = engine.connect()
         except SQLAlchemyError as error:
-            raise SchemaError(
-                f"DAGSTER_PG_URI: the database cannot be reached ({type(error).__name__}). Check "
-                "host, port, user, password and database in it, and that the server is up."
-            ) from None
+            raise DatabaseUnreachableError(error) from None
         with connection:
             yield connection
     finally:

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from dagster_apollo.errors import ApolloError
+from dagster_apollo.instance.database import DatabaseUnreachableError
 
 _KEY: Final = 0x41504F4C4C4F0002  # "APOLLO", and a number; instance/schema.py has another
 LOOK_EVERY_SECONDS: Final = 1.0
@@ -91,7 +92,7 @@ def refuse_pooler(uri: SecretStr) -> None:
 
     Raises:
         PoolerError: it does not.
-        ApolloError: the database cannot be reached.
+        DatabaseUnreachableError: the database cannot be reached.
     """
     with _engine(uri) as engine:
         try:
@@ -101,11 +102,8 @@ def refuse_pooler(uri: SecretStr) -> None:
                 for number in range(_PROBES):
                     seen[0].append(_session(one))
                     seen[1].extend(_session(other) for _ in range(1 + number % 2))
-        except SQLAlchemyError as error:  # its text may hold the URI
-            raise ApolloError(
-                f"DAGSTER_PG_URI: the database cannot be reached ({type(error).__name__}). Check "
-                "host, port, user, password and database in it, and that the server is up."
-            ) from None
+        except SQLAlchemyError as error:
+            raise DatabaseUnreachableError(error) from None
     if shares_sessions(*seen):
         raise PoolerError
 

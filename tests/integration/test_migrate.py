@@ -13,10 +13,12 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from dagster_apollo.contract import normalise_postgres_uri
-from dagster_apollo.instance.database import METADATA, engine_of
+from dagster_apollo.errors import ApolloError
+from dagster_apollo.instance.database import METADATA, DatabaseUnreachableError, engine_of
+from dagster_apollo.instance.home import open_instance
 from dagster_apollo.instance.schema import SchemaError, connected, read_schema, require_current
 from dagster_apollo.paths import CHECKOUT
-from tests.integration.conftest import SMALL, free_port
+from tests.integration.conftest import SMALL, environment, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -108,7 +110,7 @@ def test_a_dagster_schema_that_is_behind_is_upgraded(
 
 def test_a_database_that_is_away_is_said_without_its_password() -> None:
     uri = "postgresql://apollo:s3cretvalue@127.0.0.1:1/dagster"
-    with pytest.raises(SchemaError) as refused:
+    with pytest.raises(DatabaseUnreachableError) as refused:
         require_current(secret(uri))
     assert "DAGSTER_PG_URI" in str(refused.value)
     assert "s3cretvalue" not in repr(refused.value)
@@ -152,6 +154,22 @@ def test_a_code_server_makes_no_tables(
     with connected(secret(postgres_uri)) as connection:
         tables = "select count(*) from information_schema.tables where table_schema = 'public'"
         assert connection.execute(text(tables)).scalar() == 0
+
+
+def test_an_instance_says_which_storage_cannot_be_used(apollo_env, tmp_path: Path) -> None:
+    env = apollo_env(tmp_path)
+    home = Path(env["DAGSTER_HOME"])
+    (home / "history").mkdir()
+    (home / "history" / "runs.db").write_text("not a database")
+    with environment(env), pytest.raises(ApolloError, match=f"SQLite files below {home}"):
+        open_instance(home)
+    uri = "postgresql://apollo:s3cretvalue@127.0.0.1:1/dagster"
+    with (
+        environment({**env, "DAGSTER_PG_URI": uri}),
+        pytest.raises(DatabaseUnreachableError) as refused,
+    ):
+        open_instance(home)
+    assert not re.search("SQLite|s3cretvalue", str(refused.value))
 
 
 def test_a_code_server_says_in_a_line_that_the_database_is_away(
