@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from anyio.to_thread import run_sync
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster_webserver.webserver import DagsterWebserver
 from graphene import Schema  # type: ignore[import-untyped]
 from graphql import GraphQLError
 from markupsafe import escape
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -33,6 +35,7 @@ from dagster_apollo.web.health import Health
 from dagster_apollo.web.identity import identity_of
 from dagster_apollo.web.launches import stamp_launches
 from dagster_apollo.web.mutations import RefusedError, guard_mutations
+from dagster_apollo.web.threads import in_thread
 
 _FORBIDDEN: Final = 403
 _POLL_MILLISECONDS: Final = 2000
@@ -129,14 +132,33 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
 
     async def download_captured_logs_endpoint(self, request: Request) -> Response:
         """What a run printed, from whichever compute log manager there is."""
-        with self.request_context(request) as context:
-            return download(context.instance.compute_log_manager, request.path_params["path"])
+        manager = self._process_context.instance.compute_log_manager
+        return await run_sync(download, manager, request.path_params["path"])
+
+    async def download_debug_file_endpoint(self, request: Request) -> Response:
+        """All that there is of a run, for who looks for an error."""
+        instance, run_id = self._process_context.instance, request.path_params["run_id"]
+        if await run_sync(instance.get_run_by_id, run_id) is None:
+            raise HTTPException(404, "There is no such run.")
+        return await in_thread(super().download_debug_file_endpoint, request)
 
     async def download_notebook(self, request: Request) -> Response:
         """A notebook of a code location, in a sandbox: it is not Apollo's."""
-        response: Response = await super().download_notebook(request)
+        response: Response = await in_thread(super().download_notebook, request)
         response.headers[_CSP] = SANDBOX_POLICY
         return response
+
+    async def report_asset_materialization_endpoint(self, request: Request) -> JSONResponse:
+        """Take a script's word for a materialization."""
+        return await in_thread(super().report_asset_materialization_endpoint, request)
+
+    async def report_asset_check_endpoint(self, request: Request) -> JSONResponse:
+        """Take a script's word for what a check found."""
+        return await in_thread(super().report_asset_check_endpoint, request)
+
+    async def report_asset_observation_endpoint(self, request: Request) -> JSONResponse:
+        """Take a script's word for what it observed."""
+        return await in_thread(super().report_asset_observation_endpoint, request)
 
 
 def _is_refusal(error: GraphQLError) -> bool:
