@@ -1,5 +1,6 @@
 """The audit log: who did, or tried to do, what."""
 
+import ipaddress
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -95,8 +96,8 @@ class Audit:
             "action": _plain(action),
             "target": target and _plain(target),
             "allowed": allowed,
-            "remote": remote,
-            "detail": dict(detail) if detail else None,
+            "remote": _address(remote),
+            "detail": _readable(detail) if detail else None,
         }
         try:
             with self._engine.begin() as connection:
@@ -110,13 +111,13 @@ class Audit:
             "did" if allowed else "was refused",
             values["action"],
             f" {values['target']}" if target else "",
-            remote,
+            values["remote"],
         )
         return int(row[0])
 
     def complete(self, number: int, target: str | None, detail: Mapping[str, Any] | None) -> None:
         """Add to an entry what came of it; that it was done is recorded already."""
-        values: dict[str, Any] = {"detail": dict(detail)} if detail else {}
+        values: dict[str, Any] = {"detail": _readable(detail)} if detail else {}
         if target:
             values["target"] = _plain(target)
         if values:
@@ -134,6 +135,23 @@ class Audit:
             query = query.where(AUDIT.c.id < before)
         with self._engine.connect() as connection:
             return [AuditRecord(**row) for row in connection.execute(query).mappings()]
+
+
+def _address(remote: str | None) -> str | None:
+    """The address of a client; a proxy that is believed may hand on something else."""
+    if remote is None:
+        return None
+    try:
+        ipaddress.ip_address(remote)
+    except ValueError:
+        return "unknown"
+    return remote
+
+
+def _readable(detail: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _plain(value) if isinstance(value, str) else value for name, value in detail.items()
+    }
 
 
 def _plain(text: str) -> str:

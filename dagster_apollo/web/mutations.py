@@ -1,50 +1,49 @@
 """Mutations: refused or allowed by role, recorded, and tagged with who asked for them.
 
-The resolvers of the schema's mutations are wrapped once, when the schema is built. That is below
+The resolvers of the schema's mutations, and of the few other fields that have code run, are wrapped
+once, when the schema is built. That is below
 everything that leads to them (HTTP, WebSocket, aliases, several in one request), and costs other
 fields nothing.
 """
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from dagster import DagsterInstance
-from graphql import GraphQLError, GraphQLResolveInfo, GraphQLSchema
+from graphql import GraphQLError, GraphQLObjectType, GraphQLResolveInfo, GraphQLSchema
 from starlette.requests import HTTPConnection
 
 from dagster_apollo.web.audit import Audit
 from dagster_apollo.web.identity import Identity, address_of, identity_of
-from dagster_apollo.web.launches import OWN_TAGS, TERMINATED_BY, launched_by
-from dagster_apollo.web.roles import LAUNCHES, TERMINATIONS, role_for_mutation
+from dagster_apollo.web.launches import OWN_TAGS, launched_by, tag_cancelled, tag_terminated
+from dagster_apollo.web.roles import (
+    LAUNCHES,
+    ROLE_OF_FIELD,
+    TERMINATIONS,
+    Role,
+    role_for_mutation,
+)
+from dagster_apollo.web.targets import (
+    NOT_APOLLO_S,
+    TAG_LISTS,
+    details,
+    failures,
+    joined,
+    made,
+    selected,
+    succeeded,
+    targets,
+)
 
 _Resolver = Callable[..., Any]
-_TARGETS: Final = frozenset(
-    {
-        "runId",
-        "runIds",
-        "parentRunId",
-        "backfillId",
-        "pipelineName",
-        "jobName",
-        "scheduleName",
-        "scheduleOriginId",
-        "sensorName",
-        "partitionsDefName",
-        "concurrencyKey",
-    }
-)
-"""The arguments, wherever they lie, that say what a mutation is about."""
-_TAG_LISTS: Final = frozenset({"tags", "extraTags"})
-_NOT_APOLLO_S: Final = frozenset({"runConfigData"})
-"""Arguments that only the job understands; they may hold secrets."""
-_ATTRIBUTES: Final = ("run_id", "backfill_id")
+_CANCEL_BACKFILL: Final = "cancelPartitionBackfill"
 
 
 class RefusedError(GraphQLError):
-    """A mutation that its caller's role does not allow."""
+    """A mutation, or a field, that its caller's role does not allow."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class _Call:
     identity: Identity
     instance: DagsterInstance
     arguments: Mapping[str, object]
+    detail: Mapping[str, Any]
     number: int
     """Its entry in the audit log."""
 
@@ -69,12 +69,29 @@ def guard_mutations(schema: GraphQLSchema, audit: Audit) -> None:
         field.resolve = _guarded(name, field.resolve, audit)
 
 
+def guard_fields(schema: GraphQLSchema, audit: Audit) -> None:
+    """Wrap the resolvers of the fields that run code though they only seem to read."""
+    for (kind, name), needed in ROLE_OF_FIELD.items():
+        type_ = schema.get_type(kind)
+        field = type_.fields.get(name) if isinstance(type_, GraphQLObjectType) else None
+        if field is None or field.resolve is None:
+            raise TypeError(f"the schema has no {kind}.{name}, which is to be guarded")
+        field.resolve = _guarded_field(f"{kind}.{name}", needed, field.resolve, audit)
+
+
+def _guarded_field(name: str, needed: Role, resolve: _Resolver, audit: Audit) -> _Resolver:
+    @functools.wraps(resolve)
+    def guarded(root: object, info: GraphQLResolveInfo, **arguments: object) -> object:
+        _require(name, needed, info, audit, about=selected(root))
+        return resolve(root, info, **arguments)
+
+    return guarded
+
+
 def _guarded(name: str, resolve: _Resolver, audit: Audit) -> _Resolver:
     @functools.wraps(resolve)
     def guarded(root: object, info: GraphQLResolveInfo, **arguments: object) -> object:
         call = _allow(name, info, arguments, audit)
-        if call.name in TERMINATIONS:
-            _tag_terminated(call)
         with launched_by(call.identity.name if call.name in LAUNCHES else None):
             try:
                 result = resolve(root, info, **arguments)
@@ -109,33 +126,54 @@ def _allow(
     Raises:
         RefusedError: the caller's role does not allow it.
     """
+    detail = details(arguments)
+    identity, number = _require(
+        name, role_for_mutation(name), info, audit, about=joined(targets(arguments)), detail=detail
+    )
+    drop_own_tags(arguments)
+    return _Call(name, identity, info.context.instance, arguments, detail, number)
+
+
+def _require(
+    name: str,
+    needed: Role,
+    info: GraphQLResolveInfo,
+    audit: Audit,
+    *,
+    about: str | None,
+    detail: Mapping[str, Any] | None = None,
+) -> tuple[Identity, int]:
+    """Record who asks for something; returns who that is, and the number of the entry.
+
+    Raises:
+        RefusedError: the caller's role does not allow it.
+    """
     connection = cast("HTTPConnection", info.context.source)
     identity = identity_of(connection)
-    needed = role_for_mutation(name)
     allowed = identity.role >= needed
     number = audit.record(
         name,
         by=identity,
         allowed=allowed,
         remote=address_of(connection),
-        target=_joined(targets(arguments)),
+        target=about,
+        detail=detail,
     )
     if not allowed:
         raise RefusedError(
             f"{name} needs the role {needed}; you have the role {identity.role}.",
             extensions={"code": "FORBIDDEN"},
         )
-    drop_own_tags(arguments)
-    return _Call(name, identity, info.context.instance, arguments, number)
+    return identity, number
 
 
 def drop_own_tags(arguments: object) -> None:
     """Take the tags that only Apollo sets out of what a client sent, however deep they lie."""
     if isinstance(arguments, dict):
         for name, value in arguments.items():
-            if name in _TAG_LISTS and isinstance(value, list):
+            if name in TAG_LISTS and isinstance(value, list):
                 value[:] = [tag for tag in value if not _is_own(tag)]
-            elif name not in _NOT_APOLLO_S:
+            elif name not in NOT_APOLLO_S:
                 drop_own_tags(value)
     elif isinstance(arguments, list):
         for item in arguments:
@@ -146,53 +184,20 @@ def _is_own(tag: object) -> bool:
     return isinstance(tag, Mapping) and str(tag.get("key", "")).startswith(OWN_TAGS)
 
 
-def _tag_terminated(call: _Call) -> None:
-    for run_id in _texts(call.arguments.get("runId") or call.arguments.get("runIds")):
-        run = call.instance.get_run_by_id(run_id)
-        if run is not None and not run.is_finished:
-            call.instance.add_run_tags(run_id, {TERMINATED_BY: call.identity.name})
-
-
-def _texts(value: object) -> list[str]:
-    return [value] if isinstance(value, str) else list(value) if isinstance(value, list) else []
-
-
-def targets(arguments: object) -> Iterator[str]:
-    """What a call's own arguments say it is about: runs, jobs, assets, and so on."""
-    if isinstance(arguments, list):
-        for item in arguments:
-            yield from targets(item)
-    elif isinstance(arguments, dict):
-        for name, value in arguments.items():
-            if name in _TARGETS:
-                yield from _texts(value)
-            elif name == "path":  # of an asset
-                yield "/".join(_texts(value))
-            elif name not in _TAG_LISTS | _NOT_APOLLO_S:
-                yield from targets(value)
-
-
 def _complete(audit: Audit, call: _Call, result: object) -> None:
-    """Add what came of a call to its entry: the runs or the backfill, or the kind of error."""
-    made = list(_made(result))
-    kind = type(result).__name__
-    failed = isinstance(result, Exception) or kind.endswith(("Error", "NotFound", "Failure"))
-    detail = {"failed": kind.removeprefix("Graphene")} if failed else None
-    target = _joined([*targets(call.arguments), *made]) if made else None
+    """Tag the runs that a call has ended, and add to its entry what came of it.
+
+    It is done, so a tag or an addition that cannot be written does not make it fail.
+    """
+    by = call.identity.name
+    if call.name in TERMINATIONS:
+        for done in succeeded(result, "TerminateRunSuccess"):
+            tag_terminated(call.instance, made(done), by)
+    elif call.name == _CANCEL_BACKFILL:
+        for done in succeeded(result, "CancelBackfillSuccess"):
+            for backfill_id in made(done):
+                tag_cancelled(call.instance, backfill_id, by)
+    ids, failed = list(made(result)), failures(result)
+    target = joined([*targets(call.arguments), *ids]) if ids else None
+    detail = {**call.detail, "failed": ", ".join(failed)} if failed else None
     audit.complete(call.number, target, detail)
-
-
-def _joined(names: Iterable[str]) -> str | None:
-    return ", ".join(dict.fromkeys(names)) or None
-
-
-def _made(result: object) -> Iterator[str]:
-    """The ids of the runs and backfills that a mutation made."""
-    for item in getattr(result, "launchMultipleRunsResult", None) or ():
-        yield from _made(item)
-    run = getattr(result, "run", None)
-    for holder in (result, run):
-        for attribute in _ATTRIBUTES:
-            value = getattr(holder, attribute, None)
-            if isinstance(value, str):
-                yield value

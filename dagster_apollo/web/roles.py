@@ -87,6 +87,11 @@ ROLE_OF_MUTATION: Final[Mapping[str, Role]] = {
 }
 """Every mutation of Dagster 1.13.27, and who may call it."""
 
+ROLE_OF_FIELD: Final[Mapping[tuple[str, str], Role]] = {
+    ("DryRunInstigationTick", "evaluationResult"): Role.OPERATOR,
+}
+"""Fields, by their type, that have the code server run a tenant's code when they are read."""
+
 LAUNCHES: Final = frozenset(
     {
         "launchPipelineExecution",

@@ -34,7 +34,7 @@ from dagster_apollo.web.headers import (
 from dagster_apollo.web.health import Health
 from dagster_apollo.web.identity import identity_of
 from dagster_apollo.web.launches import stamp_launches
-from dagster_apollo.web.mutations import RefusedError, guard_mutations
+from dagster_apollo.web.mutations import RefusedError, guard_fields, guard_mutations
 from dagster_apollo.web.threads import in_thread
 
 _FORBIDDEN: Final = 403
@@ -62,9 +62,10 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
         stamp_launches(process_context.instance)
 
     def build_graphql_schema(self) -> Schema:
-        """Dagster's schema, its mutations guarded."""
+        """Dagster's schema, guarded: its mutations, and what else has code run."""
         schema = super().build_graphql_schema()
         guard_mutations(schema.graphql_schema, self._parts.audit)
+        guard_fields(schema.graphql_schema, self._parts.audit)
         return schema
 
     def build_middleware(self) -> list[Middleware]:

@@ -18,7 +18,7 @@ from dagster_apollo.web.attempts import Attempts
 from dagster_apollo.web.contract import load_web
 from dagster_apollo.web.headers import _completed
 from dagster_apollo.web.launches import stamped
-from dagster_apollo.web.mutations import drop_own_tags, targets
+from dagster_apollo.web.mutations import drop_own_tags
 from dagster_apollo.web.oidc import NotAdmittedError, admit
 from dagster_apollo.web.oidc_contract import OidcSettings
 from dagster_apollo.web.passwords import Passwords, make_entry
@@ -340,19 +340,6 @@ def test_tags_of_apollo_s_are_taken_out_wherever_they_lie() -> None:
         "list": [{"extraTags": [others]}],
         "tags": "not a list",
     }
-
-
-def test_a_mutation_s_targets_are_found_in_its_arguments() -> None:
-    arguments = {
-        "runIds": ["a", "b"],
-        "params": {
-            "selector": {"pipelineName": "job", "assetSelection": [{"path": ["x", "y"]}]},
-            "executionMetadata": {"tags": [{"key": "runId", "value": "no"}]},
-            "runConfigData": {"path": "/secret", "runId": "secret"},
-        },
-        "limit": 3,
-    }
-    assert list(targets(arguments)) == ["a", "b", "job", "x/y"]
 
 
 def test_a_launch_is_stamped_and_inherits_no_end() -> None:

@@ -6,6 +6,7 @@ import pytest
 from dagster import AssetKey, DagsterRun, DagsterRunStatus
 from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.storage.compute_log_manager import ComputeIOType
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 from sqlalchemy.exc import SQLAlchemyError
 
 from dagster_apollo.services.grpc_server import INTERRUPTED_TAG
@@ -133,11 +134,19 @@ def test_a_backfill_and_its_re_execution_carry_who_asked_for_each(site: Site) ->
     assert tags(first) == {BY: "otto", "team": "finance"}
     assert site.audit(action="launchPartitionBackfill")[-1].target == f"orders, {first}"
 
+    runs = {
+        status: site.instance.add_run(
+            DagsterRun(job_name="talk", status=status, tags={BACKFILL_ID_TAG: first})
+        ).run_id
+        for status in (DagsterRunStatus.STARTED, DagsterRunStatus.SUCCESS)
+    }
     graphql(
         site.signed_in("otto"),
         "mutation ($id: String!) { cancelPartitionBackfill(backfillId: $id) { __typename } }",
         id=first,
     )
+    assert tags_of(site, runs[DagsterRunStatus.STARTED])[ENDED] == "otto", "the daemon will end it"
+    assert ENDED not in tags_of(site, runs[DagsterRunStatus.SUCCESS])
     assert site.audit(action="cancelPartitionBackfill")[-1].target == first
     ended = site.instance.get_backfill(first).with_status(BulkActionStatus.CANCELED)
     site.instance.update_backfill(ended)
@@ -176,6 +185,51 @@ def test_a_mutation_that_fails_is_recorded_as_such(site: Site) -> None:
     graphql(site.signed_in("otto"), TERMINATE, id="no-such-run\nforged line")
     entry = site.audit(action="terminateRun")[-1]
     assert entry.target == "no-such-run?forged line"
+
+
+def test_a_launch_that_is_refused_for_its_configuration_is_recorded_as_such(site: Site) -> None:
+    params = {"selector": JOB, "runConfigData": '{"nothing": 1}'}
+    answer = graphql(site.signed_in("otto"), LAUNCH, params=params)
+    assert answer.json()["data"]["launchRun"]["__typename"] == "RunConfigValidationInvalid"
+    entry = site.audit(action="launchRun")[-1]
+    assert (entry.allowed, entry.target) == (True, "talk")
+    assert entry.detail == {"failed": "RunConfigValidationInvalid"}
+
+
+def test_only_a_run_that_was_ended_says_who_ended_it(site: Site) -> None:
+    ended = site.instance.add_run(DagsterRun(job_name="talk", status=DagsterRunStatus.SUCCESS))
+    running = launch(site.signed_in("otto"))
+    graphql(
+        site.signed_in("otto"),
+        "mutation ($ids: [String!]!) { terminateRuns(runIds: $ids) { __typename } }",
+        ids=[ended.run_id, running["id"], "no-such-run"],
+    )
+    assert tags_of(site, running["id"])[ENDED] == "otto"
+    assert ENDED not in tags_of(site, ended.run_id)
+    entry = site.audit(action="terminateRuns")[-1]
+    assert entry.target == f"{ended.run_id}, {running['id']}, no-such-run"
+    assert entry.detail == {"failed": "TerminateRunFailure, RunNotFoundError"}
+
+
+def test_what_an_admin_changes_is_recorded_with_what_it_became(site: Site) -> None:
+    ada = site.signed_in("ada")
+    graphql(
+        ada,
+        """mutation ($keys: [String!]!, $selector: RepositorySelector!) {
+            setConcurrencyLimit(concurrencyKey: "warehouse", limit: 3)
+            deleteDynamicPartitions(partitionsDefName: "days", partitionKeys: $keys,
+                repositorySelector: $selector) { __typename }
+            stopSensor(id: "an-id") { __typename }
+            reloadRepositoryLocation(repositoryLocationName: "shop") { __typename } }""",
+        keys=["a", "b"],
+        selector=REPOSITORY,
+    )
+    entries = {entry.action: entry for entry in site.audit(actor="ada")[-4:]}
+    limit, partitions = entries["setConcurrencyLimit"], entries["deleteDynamicPartitions"]
+    assert (limit.target, limit.detail) == ("warehouse", {"limit": 3})
+    assert (partitions.target, partitions.detail["partitions"]) == ("days", "a, b")
+    assert entries["stopSensor"].target == "an-id"
+    assert entries["reloadRepositoryLocation"].target == "shop"
 
 
 def test_what_cannot_be_recorded_is_not_done(site: Site) -> None:

@@ -14,7 +14,7 @@ from graphql import (
 )
 
 from dagster_apollo.web.roles import ROLE_OF_MUTATION, Role
-from tests.integration.front_door.site import Site, graphql, launch
+from tests.integration.front_door.site import REPOSITORY, Site, graphql, launch
 
 pytestmark = pytest.mark.integration
 
@@ -124,6 +124,27 @@ def test_an_alias_and_a_second_mutation_are_guarded_like_the_first(site: Site) -
     answer = graphql(site.signed_in("otto"), query, id=run["id"])
     assert answer.status_code == 403
     assert site.instance.get_run_by_id(run["id"]) is not None
+
+
+TRIAL = """query ($selector: ScheduleSelector!) { scheduleOrError(scheduleSelector: $selector) {
+    ... on Schedule { futureTicks(limit: 2) { results { evaluationResult {
+        runRequests { runKey } } } } } } }"""
+
+
+def test_a_query_that_has_code_run_needs_an_operator_and_is_recorded(site: Site) -> None:
+    action = "DryRunInstigationTick.evaluationResult"
+    selector = {**REPOSITORY, "scheduleName": "nightly"}
+    answer = graphql(site.signed_in("vera"), TRIAL, selector=selector)
+    assert answer.status_code == 403
+    ticks = answer.json()["data"]["scheduleOrError"]["futureTicks"]["results"]
+    assert ticks == [{"evaluationResult": None}] * 2
+    answer = graphql(site.signed_in("otto"), TRIAL, selector=selector)
+    assert answer.status_code == 200
+    ticks = answer.json()["data"]["scheduleOrError"]["futureTicks"]["results"]
+    assert [len(tick["evaluationResult"]["runRequests"]) for tick in ticks] == [1, 1]
+    entries = [(it.actor, it.allowed, it.target) for it in site.audit(action=action)]
+    assert entries.count(("vera", False, "nightly")) == 2
+    assert entries.count(("otto", True, "nightly")) == 2
 
 
 PERMISSIONS = """{ permissions { permission value }
