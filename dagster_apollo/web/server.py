@@ -40,6 +40,10 @@ _POOL_MAX_OVERFLOW = 20
 _OWN_POOL_SIZE = 10
 _KEEP_ALIVE_SECONDS = 120
 """Longer than a proxy keeps an idle connection, or it would send a request into one that closes."""
+_MOST_HEADER_BYTES = 64 * 1024
+_MOST_MESSAGE_BYTES = 1024 * 1024
+MOST_CONNECTIONS = 500
+"""Open at one time, idle ones and WebSockets among them; each may hold a header in memory."""
 _RESERVE_SECONDS = 5
 _LONGEST_DRAIN_SECONDS = 20
 _log = logging.getLogger("apollo.web")
@@ -130,13 +134,20 @@ def _unavailable(_request: Request, error: Exception) -> Response:
 def _configuration(
     app: Starlette, services: ServiceSettings, host: str, port: int
 ) -> uvicorn.Config:
-    """How uvicorn serves: its access log would hold query strings, and names the software."""
+    """How uvicorn serves: its access log would hold query strings, and names the software.
+
+    What anybody can make it keep in memory has an end: httptools takes headers of any size.
+    """
     drain = max(1, min(_LONGEST_DRAIN_SECONDS, services.shutdown_seconds - _RESERVE_SECONDS))
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         lifespan="off",
+        http="h11",
+        h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+        ws_max_size=_MOST_MESSAGE_BYTES,
+        limit_concurrency=MOST_CONNECTIONS,
         log_config=None,
         log_level="warning",
         access_log=False,

@@ -1,7 +1,9 @@
 """`apollo webserver`, `apollo user` and `apollo token` as they are run."""
 
+import contextlib
 import http.client
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from websockets.sync.client import connect
 
 from dagster_apollo.paths import CHECKOUT
 from dagster_apollo.services.contract import CodeServer
+from dagster_apollo.web.server import MOST_CONNECTIONS
 from tests.integration.conftest import RunApollo
 from tests.integration.front_door.process import environment_of, start, webserver
 from tests.integration.front_door.site import PASSWORDS, variables
@@ -122,6 +125,29 @@ def test_it_serves_says_nothing_secret_and_ends_in_order(
             assert secret not in running.log
         assert "Traceback" not in running.log
         assert "Warning" not in running.log
+
+
+def test_what_anybody_can_make_it_keep_in_memory_has_an_end(
+    tmp_path: Path, migrated_uri: str, code_server: CodeServer
+) -> None:
+    line = b"X-Filler: " + b"x" * 1_000_000 + b"\r\n"
+    with webserver(tmp_path, migrated_uri, **located(code_server)) as running:
+        address = ("127.0.0.1", running.port)
+        taken = 0
+        with socket.create_connection(address, timeout=10) as sender:
+            sender.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
+            with contextlib.suppress(ConnectionError):
+                while taken < 300:
+                    sender.sendall(line)
+                    taken += 1
+        assert taken < 30, "what the kernels of both sides hold back, at most"
+        assert running.get("/healthz", Filler="x" * 60_000) == (200, "ok")
+        with contextlib.ExitStack() as idle:
+            for _ in range(MOST_CONNECTIONS):
+                idle.enter_context(socket.create_connection(address))
+            assert running.get("/healthz")[0] == 503
+        until = (running.get("/healthz")[0] for _ in range(100))
+        assert 200 in until, "those that have gone count no more"
 
 
 def test_dagster_s_own_client_works_with_a_token_and_an_open_websocket_ends_with_the_process(
