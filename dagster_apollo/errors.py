@@ -15,7 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
+
+EXIT_DEFECT: Final = 70
+"""The exit code where nobody but a developer can mend it (EX_SOFTWARE of sysexits.h)."""
 
 
 class ApolloError(Exception):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dagster_apollo import __version__
-from dagster_apollo.errors import ApolloError
+from dagster_apollo.errors import EXIT_DEFECT, ApolloError
 
 app = typer.Typer(
     name="apollo",
@@ -17,7 +17,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they would print local variables, secrets among them
     rich_markup_mode=None,
 )
-_EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
 tenant_app = typer.Typer(help="The tenants: the dbt projects of this checkout.")
 app.add_typer(tenant_app, name="tenant")
 user_app = typer.Typer(help="Users who sign in to the UI by password.")
@@ -225,4 +224,4 @@ def main() -> None:
         sys.exit(error.exit_code)
     except Exception:  # noqa: BLE001
         traceback.print_exc()
-        sys.exit(_EXIT_DEFECT)  # 1 is for a node that failed
+        sys.exit(EXIT_DEFECT)  # 1 is for a node that failed

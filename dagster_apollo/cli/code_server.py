@@ -1,10 +1,8 @@
 """`apollo code-server`."""
 
-import logging
-import sys
-
 from dagster_apollo.services.code_server import run_code_server
 from dagster_apollo.services.contract import load_services
+from dagster_apollo.services.log import configure_plain_logging
 from dagster_apollo.services.signals import StopSignals
 
 _DEFAULT_PORT = 4000
@@ -20,10 +18,6 @@ def run(*, host: str, port: int | None) -> int:
         ApolloError: the code server cannot run in this environment.
     """
     signals = StopSignals().install()
-    logging.basicConfig(
-        stream=sys.stdout,
-        level=logging.INFO,
-        format="%(asctime)s - %(name)s - %(levelname)s - %(message)s",
-    )
+    configure_plain_logging()
     settings = load_services()
     return run_code_server(settings, host, port or settings.port or _DEFAULT_PORT, signals)

@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dagster_apollo.errors import ApolloError
+from dagster_apollo.errors import EXIT_DEFECT, ApolloError
 from dagster_apollo.services.contract import ServiceSettings, load_services
 from dagster_apollo.services.draining import Phase, Plan
 from dagster_apollo.services.signals import StopSignals
@@ -24,7 +24,6 @@ from dagster_apollo.services.signals import StopSignals
 if TYPE_CHECKING:
     from dagster_apollo.services.grpc_server import DrainingApiServer
 
-EXIT_DEFECT: Final = 70  # EX_SOFTWARE of sysexits.h
 _IDLE_SECONDS: Final = 1.0
 _DRAIN_LOOK_SECONDS: Final = 0.3
 _PR_SET_PDEATHSIG: Final = 1

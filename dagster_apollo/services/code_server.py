@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from dagster_apollo.errors import EXIT_DEFECT
 from dagster_apollo.services.addresses import require_free
 from dagster_apollo.services.contract import ServiceSettings
 from dagster_apollo.services.draining import Plan
@@ -25,7 +26,6 @@ from dagster_apollo.services.signals import StopSignals
 from dagster_apollo.services.workers import WorkerFiles, children_of, kill_tree
 
 _MODULE: Final = "dagster_apollo.services.code_process"
-_EXIT_KILLED: Final = 70
 _LOOK_SECONDS: Final = 1.0
 _RESTARTS: Final = 10
 """Starts in a row that did not get as far as serving, before the host is asked to start anew."""
@@ -121,7 +121,7 @@ class _Supervisor:
                 _log.error("The serving process does not start any more. Ending")
                 self._ask()
                 self._finish(code)
-                return code or _EXIT_KILLED
+                return code or EXIT_DEFECT
             pause = pause_before(failures + 1)
             _log.error("The serving process ended (%d). Starting it in %d s", code, pause)
             until = time.monotonic() + pause
@@ -146,7 +146,7 @@ class _Supervisor:
                     process.popen.kill()
                 self._signals.wait(_LOOK_SECONDS)
             code = process.popen.returncode
-            return (code if code >= 0 else _EXIT_KILLED), process.serves
+            return (code if code >= 0 else EXIT_DEFECT), process.serves
 
     def _ask(self) -> None:
         """Take note that the service is to stop, and since when."""
@@ -163,7 +163,7 @@ class _Supervisor:
         """End the runs that a serving process left when it died while it was to drain them."""
         self._ask()
         if not self._workers():
-            return 0 if code in {0, _EXIT_KILLED} else code
+            return 0 if code in {0, EXIT_DEFECT} else code
         _log.error("The serving process died (%d) before its runs had ended", code)
         if self._left() > 0:
             arguments = [*self._arguments, "--drain", str(self._left())]

@@ -17,6 +17,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._daemon.controller import DagsterDaemonController, create_daemons_from_instance
 from sqlalchemy.exc import SQLAlchemyError
 
+from dagster_apollo.errors import EXIT_DEFECT
 from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
 from dagster_apollo.instance.schema import require_current
 from dagster_apollo.services.contract import ServiceSettings, load_services
@@ -26,7 +27,6 @@ from dagster_apollo.services.signals import StopSignals
 from dagster_apollo.services.workspace import CodeServers, load_errors, open_workspace
 
 EXIT_LOST: Final = 75  # EX_TEMPFAIL of sysexits.h: start it again
-_EXIT_DEFECT: Final = 70
 _LOOK_AT_THREADS_SECONDS: Final = 5.0
 _RELOAD_SECONDS: Final = 60.0
 _STAND_BY_LOG_SECONDS: Final = 60.0
@@ -112,7 +112,7 @@ def _be_active(instance: DagsterInstance, signals: StopSignals, settings: Servic
             try:
                 controller.check_daemon_threads()
             except Exception:  # noqa: BLE001
-                code = _EXIT_DEFECT  # Dagster has logged which one died
+                code = EXIT_DEFECT  # Dagster has logged which one died
             if time.monotonic() - reloaded > _RELOAD_SECONDS:
                 _reload_failed(workspace)
                 reloaded = time.monotonic()
