@@ -28,7 +28,8 @@ from dagster_apollo.services.contract import ServiceSettings
 ServiceKind = Literal["webserver", "daemon", "code-server"]
 
 HEARTBEAT_SECONDS: Final = 15
-_LOST_AFTER: Final = timedelta(seconds=4 * HEARTBEAT_SECONDS)
+LOST_AFTER: Final = timedelta(seconds=4 * HEARTBEAT_SECONDS)
+"""Without a heartbeat for this long, a process is taken not to run any more."""
 _KEPT: Final = timedelta(days=30)
 _log = logging.getLogger("apollo.services")
 
@@ -69,7 +70,7 @@ class ServiceRecord:
 
     def is_live(self, now: datetime) -> bool:
         """Whether it runs, as far as can be known."""
-        return self.stopped_at is None and now - self.heartbeat_at < _LOST_AFTER
+        return self.stopped_at is None and now - self.heartbeat_at < LOST_AFTER
 
 
 def disagreements(

@@ -7,7 +7,6 @@ missing is in the log, once a change, and never in the answer.
 import logging
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Final
 
 import anyio
@@ -24,12 +23,11 @@ from starlette.routing import BaseRoute, Route
 from dagster_apollo.errors import ApolloError
 from dagster_apollo.instance.database import SERVICE
 from dagster_apollo.instance.schema import SchemaState, connected, read_schema
-from dagster_apollo.services.registry import HEARTBEAT_SECONDS
+from dagster_apollo.services.registry import LOST_AFTER
 
 _LIMIT_SECONDS: Final = 3.0
 _KEPT_SECONDS: Final = 2.0
 _SCHEMA_KEPT_SECONDS: Final = 60.0
-_DAEMON_LOST_AFTER: Final = timedelta(seconds=4 * HEARTBEAT_SECONDS)
 _HEADERS: Final = {"Cache-Control": "no-store"}
 _log = logging.getLogger("apollo.health")
 
@@ -112,7 +110,7 @@ class Health:
         running = select(SERVICE.c.id).where(
             SERVICE.c.service == "daemon",
             SERVICE.c.stopped_at.is_(None),
-            SERVICE.c.heartbeat_at > func.now() - _DAEMON_LOST_AFTER,
+            SERVICE.c.heartbeat_at > func.now() - LOST_AFTER,
         )
         if connection.execute(running).first() is None:
             yield "no daemon runs"
