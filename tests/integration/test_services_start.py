@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
 
+from dagster_apollo.contract import normalise_postgres_uri
+from dagster_apollo.instance.schema import connected
 from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, RunApollo
 from tests.integration.services import Services, free_port, wait_until
 
@@ -91,3 +95,36 @@ def test_all_that_is_not_set_is_said_in_one_round(
     said = re.findall(r"^(?:apollo: )?(\w+): is not set", refused.log, re.MULTILINE)
     assert said == names
     assert len(refused.log.splitlines()) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("table", "revision", "said"),
+    [
+        ("alembic_version", "f495c27d5019", "Dagster's schema is behind: .* Run `apollo migrate`"),
+        ("alembic_version", "9999", "Dagster's schema is ahead: .* Deploy the newer release again"),
+        ("apollo_alembic_version", "9999", "Apollo's schema is ahead: .* Deploy the newer release"),
+    ],
+    ids=["Dagster's behind", "Dagster's ahead", "Apollo's ahead"],
+)
+def test_a_schema_that_is_not_the_release_s_is_refused(
+    services: Services, table: str, revision: str, said: str
+) -> None:
+    uri = SecretStr(normalise_postgres_uri(services.env["DAGSTER_PG_URI"]))
+    with connected(uri) as connection, connection.begin():
+        connection.execute(text(f"update {table} set version_num = '{revision}'"))
+    refused = [
+        services.start(*arguments)
+        for arguments in (
+            ["webserver", "--port", str(free_port())],
+            ["daemon"],
+            ["code-server", "--port", str(free_port())],
+        )
+    ]
+    for service in refused:
+        assert service.ends(90) == 2
+        assert re.search(f"apollo: DAGSTER_PG_URI: {said}", service.log), service.log
+        assert "Traceback" not in service.log
+        assert "Serving" not in service.log
+    with connected(uri) as connection:
+        registered = connection.execute(text("select count(*) from apollo_service")).scalar()
+        assert registered == 0
