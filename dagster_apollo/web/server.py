@@ -9,7 +9,6 @@ from dagster import DagsterInstance
 from dagster._core.workspace.load_target import WorkspaceLoadTarget
 from dagster_webserver.version import __version__
 from pydantic import SecretStr
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,9 +23,10 @@ from dagster_apollo.services.signals import StopSignals
 from dagster_apollo.services.workspace import CodeServers, open_workspace
 from dagster_apollo.web.account import AccountPages
 from dagster_apollo.web.attempts import Attempts
-from dagster_apollo.web.audit import Audit, AuditError
+from dagster_apollo.web.audit import Audit
 from dagster_apollo.web.authentication import Authentication
 from dagster_apollo.web.contract import WebSettings, load_web
+from dagster_apollo.web.errors import OUTAGES
 from dagster_apollo.web.front_door import unavailable
 from dagster_apollo.web.health import Health
 from dagster_apollo.web.sessions import Sessions
@@ -121,7 +121,7 @@ def serving(
                 ],
                 health=Health(context, uri),
             )
-            handlers = {SQLAlchemyError: _unavailable, AuditError: _unavailable}
+            handlers = dict.fromkeys(OUTAGES, _unavailable)
             yield ApolloWebserver(context, parts).create_asgi_app(exception_handlers=handlers)
     finally:
         engine.dispose()

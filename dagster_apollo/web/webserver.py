@@ -1,6 +1,7 @@
 """Dagster's webserver behind the front door: its application, routes and requests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from dagster_apollo.web.authentication import Authentication
 from dagster_apollo.web.compute_logs import download
 from dagster_apollo.web.context import RoleRequestContext
 from dagster_apollo.web.contract import WebSettings
+from dagster_apollo.web.errors import asked_by, is_outage, veil_errors, veiled
 from dagster_apollo.web.front_door import FrontDoor
 from dagster_apollo.web.graphql_requests import refusal_of, wants_graphiql
 from dagster_apollo.web.guards import KnownHosts, OwnOrigin
@@ -38,6 +40,7 @@ from dagster_apollo.web.mutations import RefusedError, guard_fields, guard_mutat
 from dagster_apollo.web.threads import in_thread
 
 _FORBIDDEN: Final = 403
+_UNAVAILABLE: Final = 503
 _POLL_MILLISECONDS: Final = 2000
 _CSP: Final = "Content-Security-Policy"
 
@@ -62,10 +65,11 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
         stamp_launches(process_context.instance)
 
     def build_graphql_schema(self) -> Schema:
-        """Dagster's schema, guarded: its mutations, and what else has code run."""
+        """Dagster's schema, guarded: its mutations, what else has code run, and its errors."""
         schema = super().build_graphql_schema()
         guard_mutations(schema.graphql_schema, self._parts.audit)
         guard_fields(schema.graphql_schema, self._parts.audit)
+        veil_errors(schema)
         return schema
 
     def build_middleware(self) -> list[Middleware]:
@@ -95,6 +99,12 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
     def _make_request_context(self, conn: HTTPConnection) -> RoleRequestContext:
         return RoleRequestContext.of(self._process_context, conn)
 
+    @contextmanager
+    def request_context(self, conn: HTTPConnection) -> Iterator[RoleRequestContext]:
+        """What a request is answered with, its errors by the role of who makes it."""
+        with asked_by(identity_of(conn).role), super().request_context(conn) as context:
+            yield context
+
     async def graphql_http_endpoint(self, request: Request) -> Response:
         """Take operations by POST of JSON alone; GET shows the page that explores the API."""
         if wants_graphiql(request):
@@ -109,11 +119,11 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
         return response
 
     def handle_graphql_errors(self, errors: Sequence[GraphQLError]) -> list[Any]:
-        """Say in one sentence what was refused; Dagster adds stack traces to other errors."""
+        """Say in one sentence what was refused; Dagster adds stacks to what admins are shown."""
         return [
             error.formatted
             if _is_refusal(error)
-            else super(ApolloWebserver, self).handle_graphql_errors([error])[0]
+            else super(ApolloWebserver, self).handle_graphql_errors([veiled(error)])[0]
             for error in errors
         ]
 
@@ -122,6 +132,9 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
     ) -> int:
         if any(map(_is_refusal, resolver_errors or ())):
             return _FORBIDDEN
+        originals = [error.original_error for error in resolver_errors or ()]
+        if any(map(is_outage, [*originals, *captured_errors])):
+            return _UNAVAILABLE
         return int(super()._determine_status_code(resolver_errors, captured_errors))
 
     def index_html_endpoint(self, request: Request) -> HTMLResponse:
