@@ -147,19 +147,32 @@ class DatabaseUnreachableError(ApolloError):
         )
 
 
-def engine_of(uri: SecretStr, *, pool_size: int = 1) -> sqlalchemy.Engine:
+def engine_of(
+    uri: SecretStr,
+    *,
+    pool_size: int = 1,
+    pool_seconds: float = 30,
+    statement_seconds: int | None = None,
+) -> sqlalchemy.Engine:
     """An engine with a small pool of its own.
 
     Args:
         uri: the database, as `normalise_postgres_uri` spells it.
         pool_size: the most connections that are open at one time.
+        pool_seconds: how long to wait for one of them.
+        statement_seconds: how long the server may take for a statement; None: as it is set there.
     """
     url = uri.get_secret_value()
+    arguments = connect_arguments(url)
+    if statement_seconds is not None:
+        given = make_url(url).query.get("options", "")
+        arguments["options"] = f"{given} -c statement_timeout={statement_seconds}s".strip()
     return sqlalchemy.create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
+        pool_timeout=pool_seconds,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args=connect_arguments(url),
+        connect_args=arguments,
     )

@@ -41,6 +41,10 @@ class Authentication:
         self._tokens = tokens
         self._attempts = attempts
 
+    def knows_at_once(self, connection: HTTPConnection) -> bool:
+        """Whether `identify` need not ask the database: a request presents nothing."""
+        return not {"authorization", "cookie"} & set(connection.headers)
+
     def identify(self, connection: HTTPConnection) -> Identity | None:
         """Who makes a request; None: nobody who is known.
 

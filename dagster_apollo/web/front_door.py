@@ -38,6 +38,7 @@ OPEN: Final = frozenset(
 _LOOK_AGAIN_SECONDS: Final = 15.0
 _MOST_BYTES_UNSIGNED: Final = 64 * 1024
 _THREADS: Final = 5
+_LONGEST_SECONDS: Final = 5.0
 _T = TypeVar("_T")
 _log = logging.getLogger("apollo.web")
 
@@ -61,11 +62,11 @@ class FrontDoor:
             return
         connection = HTTPConnection(scope)
         try:
-            identity = await self._in_thread(self._authentication.identify, connection)
+            identity = await self._identify(connection)
             refusal = await self._refusal(connection, identity)
         except TooManyAttemptsError as error:
             refusal = too_many_attempts(error.seconds)
-        except (SQLAlchemyError, AuditError) as error:
+        except (SQLAlchemyError, AuditError, TimeoutError) as error:
             refusal = unavailable(error)
         if refusal is not None:
             await refuse(scope, receive, send, refusal)
@@ -78,9 +79,20 @@ class FrontDoor:
         else:
             await self._app(scope, receive, send)
 
+    async def _identify(self, connection: HTTPConnection) -> Identity | None:
+        """Who makes a request; a request that presents nothing waits for nobody's database."""
+        if self._authentication.knows_at_once(connection):
+            return self._authentication.identify(connection)
+        return await self._in_thread(self._authentication.identify, connection)
+
     async def _in_thread(self, look: Callable[..., _T], *arguments: object) -> _T:
-        """Ask the database in a thread, of which a few are kept for this alone."""
-        return await run_sync(look, *arguments, limiter=self._threads)
+        """Ask the database in a thread, of which a few are kept for this alone.
+
+        Raises:
+            TimeoutError: it does not answer, or others wait for it; the thread is left to itself.
+        """
+        with anyio.fail_after(_LONGEST_SECONDS):
+            return await run_sync(look, *arguments, limiter=self._threads, abandon_on_cancel=True)
 
     async def _refusal(
         self, connection: HTTPConnection, identity: Identity | None
@@ -156,8 +168,8 @@ class FrontDoor:
 
     async def _is_still(self, identity: Identity, connection: HTTPConnection) -> bool:
         try:
-            return await self._in_thread(self._authentication.identify, connection) == identity
-        except (SQLAlchemyError, TooManyAttemptsError):
+            return await self._identify(connection) == identity
+        except (SQLAlchemyError, TooManyAttemptsError, TimeoutError):
             return False
 
 

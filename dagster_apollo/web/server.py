@@ -38,6 +38,8 @@ _STATEMENT_MILLISECONDS = 15_000
 _POOL_RECYCLE_SECONDS = 3600
 _POOL_MAX_OVERFLOW = 20
 _OWN_POOL_SIZE = 10
+_OWN_POOL_SECONDS = 3
+_OWN_STATEMENT_SECONDS = 5
 _KEEP_ALIVE_SECONDS = 120
 """Longer than a proxy keeps an idle connection, or it would send a request into one that closes."""
 _MOST_HEADER_BYTES = 64 * 1024
@@ -106,7 +108,12 @@ def serving(
     instance.optimize_for_webserver(
         _STATEMENT_MILLISECONDS, _POOL_RECYCLE_SECONDS, _POOL_MAX_OVERFLOW
     )
-    engine = engine_of(uri, pool_size=_OWN_POOL_SIZE)
+    engine = engine_of(
+        uri,
+        pool_size=_OWN_POOL_SIZE,
+        pool_seconds=_OWN_POOL_SECONDS,
+        statement_seconds=_OWN_STATEMENT_SECONDS,
+    )
     try:
         with open_workspace(instance, workspace, _log, version=__version__) as context:
             sessions = Sessions(settings, engine) if settings.requires_sign_in else None

@@ -25,6 +25,9 @@ class Proxy:
             f"postgresql://postgres@127.0.0.1:{port}{parts.path}?sslmode=disable&gssencmode=disable"
         )
         self.is_up = True
+        self.answers = threading.Event()
+        """Cleared, clients hear nothing more, and their connections stay."""
+        self.answers.set()
         self.connections = 0
         self.statements: list[str] = []
         self._cut: Cut | None = None
@@ -102,6 +105,7 @@ class Proxy:
     def _to_client(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
+                self.answers.wait()
                 client.sendall(data)
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)

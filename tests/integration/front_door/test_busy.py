@@ -1,14 +1,19 @@
 """A database that is slow, or does not answer, holds up nobody who does not need it."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import anyio
 import httpx
 import pytest
 import sqlalchemy
+from sqlalchemy.exc import OperationalError
 
+from dagster_apollo.instance.database import engine_of
+from dagster_apollo.services.contract import CodeServer
 from dagster_apollo.web.roles import Role
-from tests.integration.front_door.site import URL, Site, graphql
+from tests.integration.front_door.site import PASSWORDS, URL, Site, graphql, serve, variables
+from tests.integration.postgres_proxy import proxy_before
 
 pytestmark = pytest.mark.integration
 
@@ -92,3 +97,56 @@ def test_a_report_that_is_not_json_is_refused(site: Site, body: str) -> None:
     )
     assert answer.status_code == 400
     assert graphql(site.script(Role.VIEWER), "{ version }").status_code == 200
+
+
+def test_a_database_that_does_not_answer_costs_those_their_turn_who_need_it(
+    migrated_uri: str, code_server: CodeServer, tmp_path: Path
+) -> None:
+    page = {"Accept": "text/html"}
+    answers: list[int] = []
+    with (
+        proxy_before(migrated_uri) as proxy,
+        serve(proxy.uri, tmp_path, code_server, variables()) as site,
+    ):
+
+        async def scenario() -> None:
+            async with client_of(site) as anybody, client_of(site) as vera:
+                form = {"name": "vera", "password": PASSWORDS["vera"]}
+                vera.headers["Origin"] = anybody.headers["Origin"] = URL
+                assert (await vera.post("/auth/sign-in", data=form)).status_code == 303
+
+                async def ask() -> None:
+                    answers.append((await vera.get("/server_info")).status_code)
+
+                proxy.answers.clear()
+                async with anyio.create_task_group() as group:
+                    for _ in range(12):
+                        group.start_soon(ask)
+                    await anyio.sleep(0.5)  # all of them wait, five at the database
+                    with anyio.fail_after(4):
+                        for path, status in (
+                            ("/auth/sign-in", 200),
+                            ("/auth/style.css", 200),
+                            ("/runs", 303),
+                            ("/healthz", 200),
+                        ):
+                            answer = await anybody.get(path, headers=page)
+                            assert answer.status_code == status, path
+                    assert answers == []
+                assert answers == [503] * 12
+                proxy.answers.set()
+                await ask()
+
+        anyio.run(scenario)
+    assert answers[-1] == 200
+
+
+def test_a_statement_of_the_front_door_s_ends(site: Site) -> None:
+    engine = engine_of(site.uri, statement_seconds=1)
+    try:
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("show statement_timeout").scalar_one() == "1s"
+            with pytest.raises(OperationalError, match="statement timeout"):
+                connection.exec_driver_sql("select pg_sleep(60)")
+    finally:
+        engine.dispose()
