@@ -1,6 +1,7 @@
 """Recognises who makes a request: by the session's cookie, or by a bearer token."""
 
 import logging
+import re
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -9,9 +10,11 @@ from dagster_apollo.web.attempts import Attempts
 from dagster_apollo.web.contract import WebSettings
 from dagster_apollo.web.identity import LOCAL_ADMIN, Identity, address_of
 from dagster_apollo.web.sessions import SESSION_COOKIE, Sessions
-from dagster_apollo.web.tokens import Tokens
+from dagster_apollo.web.tokens import PREFIX, Tokens
 
 _SCHEME: Final = "bearer"
+_TOKEN: Final = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
+"""What every token looks like: 32 random bytes."""
 _log = logging.getLogger("apollo.web")
 
 
@@ -63,13 +66,18 @@ class Authentication:
         return self._sessions.identify(cookie) if cookie and self._sessions else None
 
     def _by_token(self, authorization: str, address: str) -> Identity | None:
+        """Whose token it is; others' failures from the same address do not count against it."""
+        scheme, _, text = authorization.partition(" ")
+        token = text.strip()
+        if scheme.lower() != _SCHEME or not _TOKEN.fullmatch(token):
+            return None  # guesses nothing, and so is not worth counting
+        identity = self._tokens.identify(token)
+        if identity is not None:
+            return identity
         if refusal := self._attempts.exhausted("token", address):
             if refusal.first:
                 _log.warning("Too many tokens that are not valid, from %s", address)
             raise TooManyAttemptsError(refusal.seconds)
-        scheme, _, token = authorization.partition(" ")
-        identity = self._tokens.identify(token.strip()) if scheme.lower() == _SCHEME else None
-        if identity is None:
-            self._attempts.failed("token", address)
-            _log.warning("A token that is not valid was presented, from %s", address)
-        return identity
+        self._attempts.failed("token", address)
+        _log.warning("A token that is not valid was presented, from %s", address)
+        return None

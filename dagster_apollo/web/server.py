@@ -22,6 +22,7 @@ from dagster_apollo.services.registry import registered
 from dagster_apollo.services.signals import StopSignals
 from dagster_apollo.services.workspace import CodeServers, open_workspace
 from dagster_apollo.web.account import AccountPages
+from dagster_apollo.web.addresses import is_loopback
 from dagster_apollo.web.attempts import Attempts
 from dagster_apollo.web.audit import Audit
 from dagster_apollo.web.authentication import Authentication
@@ -171,6 +172,11 @@ def _say_who_gets_in(settings: WebSettings, host: str) -> None:
         if settings.oidc:
             ways.append(f"people of {settings.oidc.issuer}")
         _log.info("Sign-in is required: %s", ", ".join(ways))
+        if not settings.trusted_proxies and (settings.is_https or not is_loopback(host)):
+            _log.warning(
+                "APOLLO_TRUSTED_PROXIES is not set: if a proxy is in front, all who come through "
+                "it count as one address, and one of them can use up the attempts of all"
+            )
     else:
         _log.warning(
             "No sign-in is configured: everybody who reaches %s on this machine is an admin", host

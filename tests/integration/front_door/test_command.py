@@ -125,6 +125,7 @@ def test_it_serves_says_nothing_secret_and_ends_in_order(
             assert secret not in running.log
         assert "Traceback" not in running.log
         assert "Warning" not in running.log
+        assert running.log.count("APOLLO_TRUSTED_PROXIES is not set") == 1
 
 
 def test_what_anybody_can_make_it_keep_in_memory_has_an_end(

@@ -29,6 +29,7 @@ from tests.integration.front_door.site import (
 
 pytestmark = pytest.mark.integration
 
+WRONG_TOKEN = "apollo_not-one-of-ours".ljust(50, "-")
 COOKIE = "__Host-apollo_session"
 
 
@@ -271,10 +272,25 @@ def test_an_address_behind_a_proxy_is_believed_only_where_told_so(serve_site: Se
         assert site.audit(action="sign-in")[-1].remote == "203.0.113.77"
 
 
-def test_tokens_that_are_not_valid_are_limited(serve_site: ServeSite) -> None:
+def test_tokens_that_are_not_valid_are_limited_and_one_that_is_stays_so(
+    serve_site: ServeSite,
+) -> None:
     with serve_site() as site:
-        codes = [site.bearer("apollo_wrong").get("/server_info").status_code for _ in range(32)]
+        codes = [site.bearer(WRONG_TOKEN).get("/server_info").status_code for _ in range(32)]
         assert codes == [401] * 30 + [429] * 2
+        assert site.script(Role.VIEWER).get("/server_info").status_code == 200, "the same address"
+        assert site.bearer(WRONG_TOKEN).get("/server_info").status_code == 429
+
+
+def test_what_no_token_looks_like_is_refused_without_being_counted(
+    serve_site: ServeSite,
+) -> None:
+    with serve_site() as site:
+        for token in ("apollo_x", WRONG_TOKEN[:-1], WRONG_TOKEN + "x", "x" * 50, "", "apollo_?"):
+            for _ in range(8):
+                code = site.bearer(token).get("/server_info").status_code
+                assert code == 401, token
+        assert site.bearer(WRONG_TOKEN).get("/server_info").status_code == 401
 
 
 def test_a_token_is_refused_from_its_revocation_on(serve_site: ServeSite) -> None:
@@ -362,7 +378,7 @@ def test_no_secret_is_ever_logged_or_audited(
         client.post("/auth/sign-in", data={"name": typed, "password": "wrong-password-2"})
         client.post("/auth/sign-in", data={"name": "vera", "password": PASSWORDS["vera"]})
         cookie = client.cookies[COOKIE]
-        site.bearer("apollo_not-a-token-of-ours").get("/server_info")
+        site.bearer(WRONG_TOKEN).get("/server_info")
         script = site.script(Role.ADMIN)
         graphql(script, "{ version }")
         client.post("/auth/sign-out")
@@ -372,7 +388,7 @@ def test_no_secret_is_ever_logged_or_audited(
             kept = str(connection.exec_driver_sql("select * from apollo_audit").all())
         logged = caplog.text + kept + repr(site.app.user_middleware)
         secrets = {typed, "wrong-password", PASSWORDS["vera"], cookie, SECRET, "$argon2"}
-        secrets |= {"apollo_not-a-token", *site.tokens.values()}
+        secrets |= {WRONG_TOKEN, *site.tokens.values()}
         assert [secret for secret in secrets if secret in logged] == []
         assert "vera (viewer) did: sign-in from 198.51.100.7" in caplog.text
         assert "(unknown) (none) was refused: sign-in vera from 198.51.100.7" in caplog.text
@@ -416,7 +432,7 @@ def test_where_the_database_fails_nobody_is_let_in(
             connection.exec_driver_sql(f"alter table {table} rename to {table}_away")
     try:
         assert client.get("/server_info").status_code == 503
-        assert site.bearer("apollo_x").get("/server_info").status_code == 503
+        assert site.bearer(WRONG_TOKEN).get("/server_info").status_code == 503
         form = {"name": "vera", "password": PASSWORDS["vera"]}
         signed_in = site.client(address="192.0.2.98").post("/auth/sign-in", data=form)
         assert signed_in.status_code == 503
