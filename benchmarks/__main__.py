@@ -56,7 +56,7 @@ def write(new: Sequence[Row], *, quick: bool) -> None:
         for part in ("", "-cpu", "-memory", "-connections")
     ]
     rows = [*table.in_order(measured, order), *UNMEASURED]
-    described = {**about(), **({"Quick": _QUICK} if quick else {})}
+    described = {**about(), "Taken": table.taken_text(rows), **({"Quick": _QUICK} if quick else {})}
     markdown = table.to_markdown(rows, described)
     files["json"].write_text(table.to_json(rows, described))
     files["md"].write_text(markdown)

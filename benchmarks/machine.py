@@ -4,7 +4,6 @@ import datetime
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -23,7 +22,6 @@ def about() -> dict[str, str]:
     return {
         "Machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()} GiB, {platform.system()}",
         "Versions": f"Python {platform.python_version()}, {versions}",
-        "Taken": taken_text(taken()),
     }
 
 
@@ -35,11 +33,6 @@ def taken() -> dict[str, str]:
         "commit": _git("rev-parse", "--short", "HEAD"),
         "load": f"{os.getloadavg()[0]:.1f}",
     }
-
-
-def taken_text(moment: Mapping[str, str]) -> str:
-    """The same for people."""
-    return f"{moment['date']}, commit {moment['commit']}"
 
 
 def _git(*arguments: str) -> str:

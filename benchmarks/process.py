@@ -51,7 +51,6 @@ class Usage:
 class Look:
     """One process at one moment."""
 
-    parent: int
     cpu_seconds: float
     peak_mb: float
     arguments: tuple[str, ...]
@@ -132,10 +131,9 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._done.is_set():
-            looks = _look_at_all()
-            for pid in descendants(self._root, {pid: it.parent for pid, it in looks.items()}):
-                if pid in looks:
-                    self._last[pid] = latest(self._last.get(pid), looks[pid])
+            for pid in descendants(self._root, _parents()):
+                with contextlib.suppress(OSError, IndexError, ValueError):  # it has ended
+                    self._last[pid] = latest(self._last.get(pid), _look(_PROC / str(pid)))
             self._done.wait(_LOOK_EVERY_SECONDS)
 
     def end(self) -> None:
@@ -154,25 +152,28 @@ class _Watch(threading.Thread):
         )
 
 
-def _look_at_all() -> dict[int, Look]:
-    looks: dict[int, Look] = {}
-    for folder in _PROC.iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError, IndexError, ValueError):  # it has ended
-                looks[int(folder.name)] = _look(folder)
-    return looks
+def _parents() -> dict[int, int]:
+    parents: dict[int, int] = {}
+    for name in os.listdir(_PROC):  # noqa: PTH208 - ten times a second: what is measured needs the cores
+        if name.isdigit():
+            with contextlib.suppress(OSError, IndexError):  # it has ended
+                parents[int(name)] = int(_stat(_PROC / name)[1])
+    return parents
+
+
+def _stat(folder: Path) -> list[str]:
+    """State, parent, and so on: what comes after the name, which may hold anything."""
+    return (folder / "stat").read_text().rpartition(")")[2].split()
 
 
 def _look(folder: Path) -> Look:
-    # the name, in parentheses, may hold anything; after it come state, parent, ...
-    fields = (folder / "stat").read_text().rpartition(")")[2].split()
+    fields = _stat(folder)
     peak = 0.0
     for line in (folder / "status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             peak = int(line.split()[1]) / 1024
     arguments = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
     return Look(
-        parent=int(fields[1]),
         cpu_seconds=(int(fields[11]) + int(fields[12])) / _TICKS,
         peak_mb=peak,
         arguments=tuple(filter(None, arguments)),

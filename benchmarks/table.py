@@ -89,6 +89,22 @@ def put_between_markers(document: str, table: str) -> str:
     return pattern.sub(lambda _: f"{BEGIN}\n\n{table}\n{END}", document)
 
 
+def taken_text(rows: Iterable[Row]) -> str:
+    """When the rows were taken, of which commits, and how busy the machine was."""
+    moments = [row.taken for row in rows if row.taken]
+    if not moments:
+        return "nothing yet"
+    dates, commits, loads = (
+        sorted({moment[name] for moment in moments}, key=key)
+        for name, key in (("date", str), ("commit", str), ("load", float))
+    )
+    return f"{_span(dates)}, commit {', '.join(commits)}, load {_span(loads)} before each row"
+
+
+def _span(values: Sequence[str]) -> str:
+    return values[0] if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
+
+
 def _reached(row: Row) -> str:
     if row.reached is not None:
         return "yes" if row.reached else "**no**"

@@ -17,6 +17,7 @@ from benchmarks.table import (
     in_order,
     merge,
     put_between_markers,
+    taken_text,
     to_json,
     to_markdown,
 )
@@ -66,9 +67,9 @@ def test_all_processes_below_one_are_found() -> None:
 
 
 def test_a_process_that_has_ended_keeps_its_name() -> None:
-    alive = Look(parent=1, cpu_seconds=2.0, peak_mb=100.0, arguments=("dbt", "build"))
-    ended = Look(parent=1, cpu_seconds=2.5, peak_mb=0.0, arguments=())
-    assert latest(alive, ended) == Look(1, 2.5, 100.0, ("dbt", "build"))
+    alive = Look(cpu_seconds=2.0, peak_mb=100.0, arguments=("dbt", "build"))
+    ended = Look(cpu_seconds=2.5, peak_mb=0.0, arguments=())
+    assert latest(alive, ended) == Look(2.5, 100.0, ("dbt", "build"))
     assert latest(None, ended) == ended
 
 
@@ -115,6 +116,19 @@ def test_the_table_says_what_is_not_reached_and_what_is_not_measured() -> None:
         "not measured yet",
     ]
     assert r"a\|b" in table[3]
+
+
+def test_the_table_says_when_its_rows_were_taken_and_how_busy_the_machine_was() -> None:
+    moments = [
+        {"date": "2026-01-01 10:00 UTC", "commit": "b", "load": "10.5"},
+        {"date": "2026-01-01 09:00 UTC", "commit": "a", "load": "9.0"},
+    ]
+    rows = [Row("a", "one", taken=moments[0]), Row("b", "two", taken=moments[1]), Row("c", "three")]
+    assert taken_text(rows) == (
+        "2026-01-01 09:00 UTC to 2026-01-01 10:00 UTC, commit a, b, "
+        "load 9.0 to 10.5 before each row"
+    )
+    assert taken_text(rows[2:]) == "nothing yet"
 
 
 def test_every_row_that_is_not_measured_says_why() -> None:
