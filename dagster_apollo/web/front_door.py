@@ -36,7 +36,9 @@ OPEN: Final = frozenset(
 )
 """Open to everybody: what it takes to sign in."""
 _LOOK_AGAIN_SECONDS: Final = 15.0
-_MOST_BYTES_UNSIGNED: Final = 64 * 1024
+_MOST_BYTES: Final = 8 * 1024 * 1024
+_MOST_BYTES_OF_FORM: Final = 64 * 1024
+"""For Apollo's own pages, and so for somebody unknown."""
 _THREADS: Final = 5
 _LONGEST_SECONDS: Final = 5.0
 _T = TypeVar("_T")
@@ -72,12 +74,12 @@ class FrontDoor:
             await refuse(scope, receive, send, refusal)
             return
         scope["user"] = identity
-        if identity is None:
-            await self._app(scope, _limited(receive), send)
-        elif scope["type"] == "websocket":
+        if scope["type"] == "http":
+            form = identity is None or scope["path"].startswith("/auth/")
+            most = _MOST_BYTES_OF_FORM if form else _MOST_BYTES
+            await self._app(scope, _limited(receive, most), send)
+        elif identity is not None:
             await self._while_recognised(identity, connection, receive, send)
-        else:
-            await self._app(scope, receive, send)
 
     async def _identify(self, connection: HTTPConnection) -> Identity | None:
         """Who makes a request; a request that presents nothing waits for nobody's database."""
@@ -186,15 +188,15 @@ def unavailable(error: Exception) -> Response:
     return PlainTextResponse("Try again soon.", 503, {"Retry-After": "5"})
 
 
-def _limited(receive: Receive) -> Callable[[], Awaitable[Message]]:
-    """A request's body, of which somebody unknown may send only so much."""
+def _limited(receive: Receive, most: int) -> Callable[[], Awaitable[Message]]:
+    """A request's body, which may have only so many bytes."""
     received = 0
 
     async def receive_limited() -> Message:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > _MOST_BYTES_UNSIGNED:
+        if received > most:
             raise HTTPException(413)
         return message
 

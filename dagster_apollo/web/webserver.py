@@ -1,6 +1,6 @@
 """Dagster's webserver behind the front door: its application, routes and requests."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,13 +9,14 @@ from anyio.to_thread import run_sync
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster_webserver.webserver import DagsterWebserver
 from graphene import Schema  # type: ignore[import-untyped]
-from graphql import GraphQLError
+from graphql import ASTValidationRule, GraphQLError
 from markupsafe import escape
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute
+from starlette.websockets import WebSocket
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from dagster_apollo.web.audit import Audit
@@ -25,7 +26,12 @@ from dagster_apollo.web.context import RoleRequestContext
 from dagster_apollo.web.contract import WebSettings
 from dagster_apollo.web.errors import asked_by, is_outage, veil_errors, veiled
 from dagster_apollo.web.front_door import FrontDoor
-from dagster_apollo.web.graphql_requests import refusal_of, wants_graphiql
+from dagster_apollo.web.graphql_requests import (
+    CheckedWebSocket,
+    FewMutations,
+    refusal_of,
+    wants_graphiql,
+)
 from dagster_apollo.web.guards import KnownHosts, OwnOrigin
 from dagster_apollo.web.headers import (
     SANDBOX_POLICY,
@@ -72,6 +78,10 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
         veil_errors(schema)
         return schema
 
+    def build_graphql_validation_rules(self) -> Collection[type[ASTValidationRule]]:
+        """GraphQL's own rules, and a limit to what one request does."""
+        return [*super().build_graphql_validation_rules(), FewMutations]
+
     def build_middleware(self) -> list[Middleware]:
         """What stands before every route, the outermost first."""
         parts = self._parts
@@ -117,6 +127,11 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
             return refusal
         response: Response = await super().graphql_http_endpoint(request)
         return response
+
+    async def graphql_ws_endpoint(self, websocket: WebSocket) -> None:
+        """Subscriptions, and nothing that is not one."""
+        checked = CheckedWebSocket(websocket.scope, websocket.receive, websocket.send)
+        await super().graphql_ws_endpoint(checked)
 
     def handle_graphql_errors(self, errors: Sequence[GraphQLError]) -> list[Any]:
         """Say in one sentence what was refused; Dagster adds stacks to what admins are shown."""

@@ -24,6 +24,7 @@ OPEN = {
     "/auth/oidc",
     "/auth/oidc/callback",
 }
+WEBSOCKET = "websocket"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -44,6 +45,7 @@ def requests(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, s
                 yield method, path
         else:
             assert isinstance(route, WebSocketRoute)
+            yield WEBSOCKET, prefix + route.path
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,7 @@ def all_requests(site: Site) -> list[tuple[str, str]]:
     paths = {path for _, path in found}
     assert paths > OPEN
     assert "{" not in "".join(paths)
+    assert [path for method, path in found if method == WEBSOCKET] == ["/graphql"]
     for known in ("/graphql", "/logs/some/thing", "/download_debug/x", "/some/thing", "/"):
         assert known in paths
     return found
@@ -64,6 +67,11 @@ def test_an_anonymous_client_gets_401_from_every_route(
     refused = 0
     for method, path in all_requests:
         if path in OPEN:
+            continue
+        if method == WEBSOCKET:
+            with pytest.raises(WebSocketDisconnect) as closed, websocket(client, path):
+                pass
+            assert closed.value.code == 1008, path
             continue
         answer = client.request(method, path)
         assert answer.status_code == 401, (method, path)
@@ -235,3 +243,26 @@ def test_a_websocket_takes_no_mutation(site: Site, query: str) -> None:
         socket.send_json({"type": "start", "id": "1", "payload": {"query": query}})
         assert socket.receive_json()["type"] == "error"
     assert len(site.audit(action="setNuxSeen")) == before
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "{",
+        "[]",
+        "null",
+        '{"type": "start", "id": "1"}',
+        '{"type": "start", "id": [], "payload": {"query": "{ version }"}}',
+        '{"type": "start", "id": "1", "payload": {"query": 1}}',
+        '{"type": "start", "id": "1", "payload": {"query": "{ version }", "variables": [1]}}',
+        '{"type": "start", "id": "1", "payload": {"query": "{ version }", "operation_name": 1}}',
+        b"{}",
+    ],
+)
+def test_a_websocket_is_closed_by_a_message_that_is_none(site: Site, message: str | bytes) -> None:
+    with websocket(site.signed_in("vera")) as socket:
+        if isinstance(message, bytes):
+            socket.send_bytes(message)
+        else:
+            socket.send_text(message)
+        assert socket.receive() == {"type": "websocket.close", "code": 1003, "reason": ""}

@@ -150,3 +150,66 @@ def test_a_statement_of_the_front_door_s_ends(site: Site) -> None:
                 connection.exec_driver_sql("select pg_sleep(60)")
     finally:
         engine.dispose()
+
+
+def test_a_body_has_an_end(site: Site) -> None:
+    vera = site.signed_in("vera")
+    padded = {"query": "{ version }", "padding": "x" * 7_000_000}
+    assert vera.post("/graphql", json=padded).status_code == 200
+    assert vera.post("/graphql", json={**padded, "more": "x" * 2_000_000}).status_code == 413
+    form = {"name": "x" * 70_000}
+    assert site.signed_in("ada").post("/auth/tokens", data=form).status_code == 413
+
+
+def mutations(number: int) -> str:
+    return " ".join(f"m{n}: setNuxSeen" for n in range(number))
+
+
+MORE = f"fragment more on Mutation {{ n: setNuxSeen {mutations(5).replace('m', 'n')} ...more }}"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"mutation {{ {mutations(21)} }}",
+        f"mutation {{ ... on Mutation {{ {mutations(21)} }} }}",
+        f"mutation {{ {mutations(15)} ...more }} {MORE}",
+        f"query a {{ version }} mutation b {{ {mutations(3000)} }}",
+    ],
+)
+def test_one_request_makes_only_so_many_mutations(site: Site, query: str) -> None:
+    before = len(site.audit(action="setNuxSeen"))
+    answer = graphql(site.signed_in("ada"), query)
+    assert answer.status_code == 400
+    assert "One request may make 20 mutations" in answer.text
+    assert len(site.audit(action="setNuxSeen")) == before
+
+
+def test_twenty_mutations_are_not_too_many(site: Site) -> None:
+    query = f"mutation {{ {mutations(20)} ...same ...same }} "
+    query += "fragment same on Mutation { m1: setNuxSeen }"
+    before = len(site.audit(action="setNuxSeen"))
+    assert graphql(site.signed_in("ada"), query).status_code == 200
+    assert len(site.audit(action="setNuxSeen")) == before + 20
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"variables": [1]},
+        {"variables": "[1]"},
+        {"variables": "{"},
+        {"variables": 1},
+        {"operationName": 1},
+        {"query": None},
+    ],
+)
+def test_what_is_no_operation_is_refused(site: Site, operation: dict[str, object]) -> None:
+    body = {"query": "{ version }", **operation}
+    assert site.signed_in("vera").post("/graphql", json=body).status_code == 400
+
+
+@pytest.mark.parametrize("variables", [None, {}, {"x": 1}, "{}", "null"])
+def test_variables_may_be_said_as_text(site: Site, variables: object) -> None:
+    body = {"query": "{ version }", "variables": variables, "operationName": None}
+    assert site.signed_in("vera").post("/graphql", json=body).status_code == 200
