@@ -32,9 +32,8 @@ def create(name: str, *, role: str, days: int | None) -> None:
     except ValueError as error:
         raise ApolloError(f"--role {error}.") from None
     operator = _operator()
-    with _database() as engine:
+    with _database() as engine, _recorded(engine, operator, "create token", name):
         token = Tokens(engine).create(name, parsed, created_by=operator.name, days=days)
-        _record(engine, operator, "create token", name)
     print(token)  # noqa: T201
     Console(stderr=True, highlight=False).print("  It is not shown again.")
 
@@ -69,9 +68,8 @@ def revoke(name: str) -> None:
     Raises:
         ApolloError: there is no such token, or the database cannot be used.
     """
-    with _database() as engine:
+    with _database() as engine, _recorded(engine, _operator(), "revoke token", name):
         Tokens(engine).revoke(name)
-        _record(engine, _operator(), "revoke token", name)
 
 
 def _operator() -> Identity:
@@ -79,8 +77,10 @@ def _operator() -> Identity:
     return Identity(f"cli:{getpass.getuser()}", Role.ADMIN, "local")
 
 
-def _record(engine: sqlalchemy.Engine, operator: Identity, action: str, name: str) -> None:
-    Audit(engine).record(action, by=operator, allowed=True, remote=None, target=name)
+def _recorded(
+    engine: sqlalchemy.Engine, operator: Identity, action: str, name: str
+) -> contextlib.AbstractContextManager[None]:
+    return Audit(engine).recorded(action, by=operator, remote=None, target=name)
 
 
 @contextlib.contextmanager

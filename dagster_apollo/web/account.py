@@ -82,27 +82,33 @@ class AccountPages:
             if days and not (_NUMBER.fullmatch(days) and 0 < int(days) <= _LONGEST_DAYS):
                 raise TokenError(f"The days must be a number from 1 to {_LONGEST_DAYS}.")
             token = await run_sync(
-                lambda: self._tokens.create(
-                    name,
-                    role,
-                    created_by=identity_of(request).name,
-                    days=int(days) if days else None,
-                )
+                self._create_token, request, name, role, int(days) if days else None
             )
         except (TokenError, ValueError) as error:
             return await self._token_page(request, error=str(error), status=400)
-        await self._note(request, "create token", name, str(role))
         return await self._token_page(request, made=token, made_name=name)
+
+    def _create_token(self, request: Request, name: str, role: Role, days: int | None) -> str:
+        by = identity_of(request)
+        detail = {"role": str(role)} | ({"days": days} if days else {})
+        with self._audit.recorded(
+            "create token", by=by, remote=address_of(request), target=name, detail=detail
+        ):
+            return self._tokens.create(name, role, created_by=by.name, days=days)
 
     async def revoke_token(self, request: Request) -> Response:
         """Make a token worthless."""
         name = (await read_form(request)).get("name", "")
         try:
-            await run_sync(self._tokens.revoke, name)
+            await run_sync(self._revoke_token, request, name)
         except TokenError as error:
             return await self._token_page(request, error=str(error), status=400)
-        await self._note(request, "revoke token", name)
         return redirect("/auth/tokens")
+
+    def _revoke_token(self, request: Request, name: str) -> None:
+        by, remote = identity_of(request), address_of(request)
+        with self._audit.recorded("revoke token", by=by, remote=remote, target=name):
+            self._tokens.revoke(name)
 
     def _for_admins(self, endpoint: Endpoint) -> Endpoint:
         """Keep a page to admins who sit in front of it: a token must not make tokens."""
@@ -112,7 +118,10 @@ class AccountPages:
             if identity.role is Role.ADMIN and identity.method != "token":
                 return await endpoint(request)
             action = f"{request.method} {request.url.path}"
-            await self._note(request, action, allowed=False)
+            remote = address_of(request)
+            await run_sync(
+                lambda: self._audit.record(action, by=identity, allowed=False, remote=remote)
+            )
             return render("refused.html", identity=identity, title="For admins alone", status=403)
 
         return checked
@@ -136,24 +145,4 @@ class AccountPages:
             made_name=made_name,
             error=error,
             status=status,
-        )
-
-    async def _note(
-        self,
-        request: Request,
-        action: str,
-        target: str | None = None,
-        role: str | None = None,
-        *,
-        allowed: bool = True,
-    ) -> None:
-        await run_sync(
-            lambda: self._audit.record(
-                action,
-                by=identity_of(request),
-                allowed=allowed,
-                remote=address_of(request),
-                target=target,
-                detail={"role": role} if role else None,
-            )
         )

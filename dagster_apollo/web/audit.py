@@ -2,7 +2,8 @@
 
 import ipaddress
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -114,6 +115,30 @@ class Audit:
             values["remote"],
         )
         return int(row[0])
+
+    @contextmanager
+    def recorded(
+        self,
+        action: str,
+        *,
+        by: Identity,
+        remote: str | None,
+        target: str,
+        detail: Mapping[str, Any] | None = None,
+    ) -> Iterator[None]:
+        """Record what is done in the block, before it is done; and if it fails, that it failed.
+
+        Raises:
+            AuditError: it cannot be recorded.
+        """
+        number = self.record(
+            action, by=by, allowed=True, remote=remote, target=target, detail=detail
+        )
+        try:
+            yield
+        except Exception as error:
+            self.complete(number, None, {**(detail or {}), "failed": type(error).__name__})
+            raise
 
     def complete(self, number: int, target: str | None, detail: Mapping[str, Any] | None) -> None:
         """Add to an entry what came of it; that it was done is recorded already."""

@@ -18,6 +18,8 @@ from dagster_apollo.web.roles import Role
 
 PREFIX: Final = "apollo_"
 """What a token begins with, so that scanners of source code can know one."""
+_ACTOR: Final = "token:"
+"""What a token is called as somebody who acts: no user's name can begin so."""
 _LONGEST: Final = 200
 _USE_NOTED_EVERY: Final = timedelta(minutes=1)
 
@@ -146,7 +148,7 @@ class Tokens:
                 return None
             if row[2]:
                 connection.execute(update(API_TOKEN).where(known).values(last_used_at=func.now()))
-        return Identity(row[0], Role.parse(row[1]), "token")
+        return Identity(f"{_ACTOR}{row[0]}", Role.parse(row[1]), "token")
 
 
 def _digest(token: str) -> str:

@@ -61,8 +61,9 @@ def test_a_run_carries_who_launched_it_and_a_client_cannot_say_otherwise(site: S
 
 
 def test_a_script_s_run_carries_the_token_s_name(site: Site) -> None:
-    assert launch(site.script(Role.OPERATOR))[BY] == "script-operator"
-    assert site.audit(action="launchRun")[-1].method == "token"
+    assert launch(site.script(Role.OPERATOR))[BY] == "token:script-operator"
+    entry = site.audit(action="launchRun")[-1]
+    assert (entry.actor, entry.method) == ("token:script-operator", "token")
 
 
 def test_a_re_execution_is_of_who_asked_for_it_and_inherits_no_end(site: Site) -> None:
