@@ -3,7 +3,9 @@
 Apollo decides who of the provider's people gets in, and with which role.
 """
 
+import hashlib
 import logging
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,6 +25,9 @@ _GOOGLE: Final = "https://accounts.google.com"
 _TIMEOUT_SECONDS: Final = 10
 _ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384")
 """What an ID token may be signed with: keys that the provider alone has."""
+_LONGEST_NAME: Final = 128
+_ADDRESS: Final = re.compile(r"[^\s@:]+@[^\s@:]+")
+"""A mail address that no other name looks like: those of tokens, say, hold a colon."""
 _log = logging.getLogger("apollo.web")
 
 
@@ -42,7 +47,8 @@ def admit(claims: Mapping[str, Any], settings: OidcSettings) -> Identity:
     """
     email = _text(claims.get("email")).lower()
     said = claims.get("email_verified")
-    verified = bool(email) and (said is True or said == "true")
+    is_address = _is_name(email) and _ADDRESS.fullmatch(email) is not None
+    verified = is_address and (said is True or said == "true")
     if settings.domains is not None:
         if not verified:
             raise NotAdmittedError("The provider does not say that your mail address is yours.")
@@ -58,8 +64,20 @@ def admit(claims: Mapping[str, Any], settings: OidcSettings) -> Identity:
     role = max(roles, default=settings.default_role)
     if role is None:
         raise NotAdmittedError("None of your groups is let in here.")
-    name = email if verified else f"oidc:{_text(claims.get('preferred_username')) or claims['sub']}"
-    return Identity(name, role, "oidc")
+    return Identity(email if verified else _other_name(claims), role, "oidc")
+
+
+def _other_name(claims: Mapping[str, Any]) -> str:
+    """The name of somebody whose mail address does not count."""
+    for name in (_text(claims.get("preferred_username")), str(claims["sub"])):
+        if _is_name(name):
+            return f"oidc:{name}"
+    return f"oidc:{hashlib.sha256(str(claims['sub']).encode(errors='surrogatepass')).hexdigest()}"
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text can be shown as somebody's name."""
+    return 0 < len(text) <= _LONGEST_NAME and text.isprintable()
 
 
 def _text(value: object) -> str:
@@ -110,8 +128,8 @@ class Provider:
             raise self._unavailable(error) from None
         return response
 
-    async def identify(self, request: Request) -> Identity:
-        """Who came back from the provider.
+    async def identify(self, request: Request) -> tuple[Identity, str]:
+        """Who came back from the provider, and the provider's own identifier of them.
 
         Raises:
             OidcError: the answer is not one to this browser's question, or cannot be verified.
@@ -135,7 +153,7 @@ class Provider:
             # their texts hold what the client sent
             _log.warning("A sign-in at the provider failed: %s", type(error).__name__)
             raise OidcError("The sign-in at the provider did not succeed. Try again.") from None
-        return admit(claims, self._settings)
+        return admit(claims, self._settings), str(claims["sub"])
 
     async def _load_metadata(self) -> Mapping[str, Any]:
         """The provider's configuration, whose issuer must be the one that was set."""

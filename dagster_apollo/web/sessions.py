@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -65,6 +66,8 @@ class Sessions:
         self._engine = engine
         self._clock = clock
         self._known_valid: dict[str, float] = {}
+        self._revocations = 0
+        self._lock = threading.Lock()
 
     def start(self, name: str, role: Role, method: Method) -> tuple[str, Session]:
         """Begin a session; returns its cookie's value, too."""
@@ -100,7 +103,6 @@ class Sessions:
 
     def revoke(self, session: Session) -> None:
         """End a session before its time; what has expired by itself is forgotten."""
-        self._known_valid.pop(session.id, None)
         expires = datetime.fromtimestamp(session.expires, UTC)
         with self._engine.begin() as connection:
             connection.execute(
@@ -111,10 +113,13 @@ class Sessions:
             connection.execute(
                 delete(REVOKED_SESSION).where(REVOKED_SESSION.c.expires_at < func.now())
             )
+        with self._lock:
+            self._revocations += 1
+            self._known_valid.pop(session.id, None)
 
     def _is_revoked(self, session: Session) -> bool:
         """Asked once in some seconds, since a page of Dagster's makes dozens of requests."""
-        now = self._clock()
+        now, revocations = self._clock(), self._revocations
         if now < self._known_valid.get(session.id, 0):
             return False
         with self._engine.connect() as connection:
@@ -125,9 +130,11 @@ class Sessions:
             ).first()
         if found is not None:
             return True
-        if len(self._known_valid) >= _KNOWN_AT_MOST:
-            self._known_valid.clear()
-        self._known_valid[session.id] = now + _KNOWN_VALID_SECONDS
+        with self._lock:
+            if revocations == self._revocations:  # else it may have been revoked since it was asked
+                if len(self._known_valid) >= _KNOWN_AT_MOST:
+                    self._known_valid.clear()
+                self._known_valid[session.id] = now + _KNOWN_VALID_SECONDS
         return False
 
     def _binding(self, name: str, method: Method) -> str | None:
@@ -138,7 +145,8 @@ class Sessions:
         elif method == "oidc" and (oidc := self._settings.oidc):
             roles = sorted(f"{group}={role}" for group, role in oidc.roles.items())
             domains = sorted(oidc.domains or ())
-            parts = (oidc.issuer, oidc.client_id, *domains, *roles, str(oidc.default_role))
+            groups = (oidc.groups_claim, *roles, str(oidc.default_role))
+            parts = (oidc.issuer, oidc.client_id, *domains, *groups)
         else:
             return None
         text = "\0".join((method, *parts)).encode()

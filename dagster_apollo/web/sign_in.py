@@ -121,7 +121,7 @@ class SignInPages:
         request.scope["session"] = remembered
         target = local_path(remembered.get("next"))
         try:
-            identity = await self._provider.identify(request)
+            identity, subject = await self._provider.identify(request)
         except OidcError as error:
             self._attempts.failed("provider", address)
             refused = isinstance(error, NotAdmittedError)
@@ -129,7 +129,7 @@ class SignInPages:
             page = self._sign_in_page(target, error=str(error), status=403 if refused else 401)
             _drop_cookie(page, SignInState.COOKIE)
             return page
-        response = await self._begin(request, identity, target)
+        response = await self._begin(request, identity, target, sub=subject)
         _drop_cookie(response, SignInState.COOKIE)
         return response
 
@@ -140,6 +140,7 @@ class SignInPages:
             await run_sync(self._sessions.revoke, session)
             await self._note(request, identity_of(request), "sign-out")
         response = redirect("/auth/signed-out")
+        response.headers["Clear-Site-Data"] = '"cache", "storage"'
         _drop_cookie(response, SESSION_COOKIE)
         return response
 
@@ -147,11 +148,15 @@ class SignInPages:
         """The page after signing out."""
         return render("signed_out.html", identity=None, title="Signed out")
 
-    async def _begin(self, request: Request, identity: Identity, target: str) -> Response:
-        """Begin a session, and go where somebody wanted to go."""
+    async def _begin(
+        self, request: Request, identity: Identity, target: str, **detail: str
+    ) -> Response:
+        """Begin a session in place of the browser's last, and go where somebody wanted to go."""
         if self._sessions is None:
             raise RuntimeError("there are no sessions")
-        await self._note(request, identity, "sign-in")
+        await self._note(request, identity, "sign-in", **detail)
+        if last := self._sessions.open(request.cookies.get(SESSION_COOKIE, "")):
+            await run_sync(self._sessions.revoke, last)
         cookie, _ = self._sessions.start(identity.name, identity.role, identity.method)
         response = redirect(target)
         seconds = int(self._settings.session_lifetime.total_seconds())

@@ -9,13 +9,16 @@ from urllib.parse import urlencode
 
 import itsdangerous
 import pytest
+import sqlalchemy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dagster_apollo.instance.database import engine_of
 from dagster_apollo.web import front_door
 from dagster_apollo.web.contract import load_web
 from dagster_apollo.web.roles import Role
 from dagster_apollo.web.sessions import Sessions
+from dagster_apollo.web.tokens import Tokens
 from tests.integration.front_door.conftest import ServeSite
 from tests.integration.front_door.site import (
     PASSWORDS,
@@ -129,6 +132,44 @@ def test_another_process_of_the_same_release_learns_of_a_sign_out(
     assert there.identify(cookie), "known for some seconds"
     now += 6
     assert there.identify(cookie) is None
+
+
+def test_a_sign_out_counts_though_the_session_was_just_looked_up(site: Site) -> None:
+    engine = engine_of(site.uri, pool_size=2)
+    sessions = Sessions(load_web("0.0.0.0", variables()), engine)
+    cookie, session = sessions.start("vera", Role.VIEWER, "password")
+    asked: list[int] = []
+
+    def sign_out_meanwhile(*arguments: object) -> None:
+        if not asked and "select" in str(arguments[2]).lower():
+            asked.append(1)
+            sessions.revoke(session)
+
+    sqlalchemy.event.listen(engine, "after_cursor_execute", sign_out_meanwhile)
+    assert sessions.identify(cookie), "it was asked before"
+    assert asked == [1]
+    assert sessions.identify(cookie) is None
+    engine.dispose()
+
+
+def test_signing_in_again_ends_the_browser_s_last_session(site: Site) -> None:
+    client = site.client(address="192.0.2.77")
+    form = {"name": "vera", "password": PASSWORDS["vera"]}
+    client.post("/auth/sign-in", data=form)
+    copy = site.client()
+    copy.cookies.set(COOKIE, client.cookies[COOKIE])
+    assert copy.get("/server_info").status_code == 200
+    other = {"name": "otto", "password": PASSWORDS["otto"]}
+    assert client.post("/auth/sign-in", data=other).status_code == 303
+    assert copy.get("/server_info").status_code == 401
+    assert client.get("/server_info").status_code == 200
+
+
+def test_nothing_of_a_session_stays_in_the_browser(site: Site) -> None:
+    client = site.client(address="192.0.2.78")
+    client.post("/auth/sign-in", data={"name": "vera", "password": PASSWORDS["vera"]})
+    answer = client.post("/auth/sign-out")
+    assert answer.headers["clear-site-data"] == '"cache", "storage"'
 
 
 def forged(site: Site, **changes: object) -> dict[str, str]:
@@ -270,6 +311,12 @@ def test_an_address_behind_a_proxy_is_believed_only_where_told_so(serve_site: Se
             headers={"X-Forwarded-For": "1.1.1.1, 203.0.113.77"},
         )
         assert site.audit(action="sign-in")[-1].remote == "203.0.113.77"
+        site.client(address="10.1.2.3").post(
+            "/auth/sign-in",
+            data={"name": "x", "password": "x"},
+            headers={"X-Forwarded-For": "<b>no-address</b>"},
+        )
+        assert site.audit(action="sign-in")[-1].remote == "unknown"
 
 
 def test_tokens_that_are_not_valid_are_limited_and_one_that_is_stays_so(
@@ -319,6 +366,7 @@ def test_a_token_is_refused_from_its_revocation_on(serve_site: ServeSite) -> Non
             "/auth/tokens", data={"name": "nightly", "role": "viewer"}
         )
         assert again.status_code == 400
+        assert site.audit(actor="ada")[-1].detail == {"role": "viewer", "failed": "TokenError"}
         for bad in (
             {"name": "../x", "role": "viewer"},
             {"name": "y", "role": "king"},
@@ -326,6 +374,21 @@ def test_a_token_is_refused_from_its_revocation_on(serve_site: ServeSite) -> Non
             {},
         ):
             assert site.signed_in("ada").post("/auth/tokens", data=bad).status_code == 400
+
+
+def test_a_token_that_cannot_be_recorded_is_neither_made_nor_revoked(
+    serve_site: ServeSite,
+) -> None:
+    with serve_site() as site:
+        ada = site.signed_in("ada")
+        assert ada.post("/auth/tokens", data={"name": "old", "role": "viewer"}).status_code == 200
+        with site.engine.begin() as connection:
+            connection.exec_driver_sql("alter table apollo_audit rename to elsewhere")
+        made = ada.post("/auth/tokens", data={"name": "new", "role": "viewer"})
+        revoked = ada.post("/auth/tokens/revoke", data={"name": "old"})
+        assert (made.status_code, revoked.status_code) == (503, 503)
+        records = Tokens(site.engine).list()
+        assert [(record.name, record.is_valid) for record in records] == [("old", True)]
 
 
 def test_a_token_ends_on_its_day(site: Site) -> None:
