@@ -14,7 +14,7 @@ def hash_user(name: str, *, role: str) -> None:
     """Ask for a password, and print the user's entry for APOLLO_USERS.
 
     Raises:
-        ApolloError: the name or the role is not valid, or the password too short.
+        ApolloError: the name or the role is not valid, or the password too short or too long.
     """
     try:
         parsed = Role.parse(role)

@@ -17,7 +17,11 @@ ADMIN_USER: Final = "admin"
 LONGEST_PASSWORD: Final = 1024
 NAME_PATTERN: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{0,62}")
 _HASHER: Final = PasswordHasher()
-_MOST_KIBIBYTES: Final = 1024 * 1024
+_MOST_KIBIBYTES: Final = 128 * 1024
+_MOST_ROUNDS: Final = 10
+_LEAST_KIBIBYTES_A_LANE: Final = 8
+_LEAST_SALT: Final = 8
+_LEAST_HASH: Final = 4
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,37 @@ def _parse_entry(item: str) -> UserEntry:
         parameters = argon2.extract_parameters(password_hash)
     except InvalidHashError:
         raise ValueError("does not end with an argon2 hash") from None
-    if parameters.type is not argon2.Type.ID or parameters.memory_cost > _MOST_KIBIBYTES:
-        raise ValueError("does not end with an argon2id hash of common cost")
+    if parameters.type is not argon2.Type.ID:
+        raise ValueError("does not end with an argon2id hash")
+    if not _is_possible(parameters):
+        raise ValueError("has a hash whose parameters argon2 does not allow")
+    if parameters.memory_cost > _MOST_KIBIBYTES or parameters.time_cost > _MOST_ROUNDS:
+        raise ValueError("has a hash that takes more than 128 MiB (m) or 10 rounds (t) to check")
     return UserEntry(name, Role.parse(role), password_hash, password_hash)
+
+
+def _is_possible(parameters: argon2.Parameters) -> bool:
+    """Whether a hash can have been made so; argon2 itself says it only when it makes one."""
+    return (
+        parameters.time_cost >= 1
+        and parameters.parallelism >= 1
+        and parameters.memory_cost >= _LEAST_KIBIBYTES_A_LANE * parameters.parallelism
+        and parameters.salt_len >= _LEAST_SALT
+        and parameters.hash_len >= _LEAST_HASH
+    )
 
 
 def make_entry(name: str, role: Role, password: str) -> UserEntry:
     """Make an entry of APOLLO_USERS.
 
     Raises:
-        ApolloError: the name is not one that a user can have.
+        ApolloError: the name is not one that a user can have, or the password is too long.
     """
+    if len(password) > LONGEST_PASSWORD:
+        raise ApolloError(
+            f"The password is too long to sign in with. Choose at most {LONGEST_PASSWORD} "
+            "characters."
+        )
     if not NAME_PATTERN.fullmatch(name):
         raise ApolloError(
             "The user name is not valid. Use lower-case letters, digits and . _ @ - (at most 63), "
@@ -98,11 +122,13 @@ def admin_entry(password: SecretStr) -> UserEntry:
 
 
 class Passwords:
-    """Checks passwords, with the same work for a user who does not exist."""
+    """Checks passwords, with no less work for a user who does not exist than for any other."""
 
     def __init__(self, users: Mapping[str, UserEntry]) -> None:
         self._users = users
-        self._nobody = _HASHER.hash("a password that nobody has")
+        costliest = max((_parameters(entry) for entry in self), key=_cost, default=None)
+        hasher = PasswordHasher.from_parameters(costliest) if costliest else _HASHER
+        self._nobody = hasher.hash("a password that nobody has")
 
     def find(self, name: str) -> UserEntry | None:
         """The user of a name, as it was typed."""
@@ -116,6 +142,14 @@ class Passwords:
 
     def __iter__(self) -> Iterator[UserEntry]:
         return iter(self._users.values())
+
+
+def _parameters(entry: UserEntry) -> argon2.Parameters:
+    return argon2.extract_parameters(entry.password_hash)
+
+
+def _cost(parameters: argon2.Parameters) -> int:
+    return parameters.memory_cost * parameters.time_cost
 
 
 def _is_right(password_hash: str, password: str) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from dagster_apollo.errors import ApolloError
 from dagster_apollo.web import passwords
 from dagster_apollo.web.addresses import host_of, is_loopback, is_own_origin, local_path
 from dagster_apollo.web.attempts import Attempts
@@ -228,6 +229,23 @@ def test_an_address_that_is_not_verified_counts_for_nothing(verified: object) ->
     assert admit({"sub": "1", "groups": "eng"}, provider(domains=None)).name == "oidc:1"
 
 
+@pytest.mark.parametrize("email", ["token:ci@example.com", "oidc:x@example.com", "@example.com"])
+def test_what_is_no_plain_mail_address_does_not_become_a_name(email: str) -> None:
+    with pytest.raises(NotAdmittedError):
+        admit({**CLAIMS, "email": email}, provider())
+    assert admit({**CLAIMS, "email": email}, provider(domains=None)).name == "oidc:1"
+
+
+@pytest.mark.parametrize("wanted", ["x" * 129, "a\nb", "\u202eann", "\ud800", ""])
+def test_a_name_is_short_and_can_be_shown(wanted: str) -> None:
+    claims = {"sub": "1", "groups": "eng", "preferred_username": wanted}
+    assert admit(claims, provider(domains=None)).name == "oidc:1"
+    digested = admit({**claims, "sub": wanted}, provider(domains=None)).name
+    assert digested.startswith("oidc:")
+    assert len(digested) == len("oidc:") + 64
+    assert digested != admit({**claims, "sub": f"{wanted}\0"}, provider(domains=None)).name
+
+
 def test_at_google_the_organization_counts_not_the_address() -> None:
     google = provider(issuer="https://accounts.google.com", default_role=Role.VIEWER)
     assert admit({**CLAIMS, "hd": "example.com"}, google)
@@ -271,6 +289,37 @@ def test_a_password_is_checked_the_same_way_for_a_user_who_is_not_there(
     assert users.check("nobody", "a password that nobody has") is None
     assert len(verified) == 3
     assert users.check("ann", "\ud800") is None, "what cannot be encoded is wrong"
+
+
+def test_a_user_who_is_not_there_costs_as_much_as_the_costliest_one() -> None:
+    costly = argon2.PasswordHasher(time_cost=2, memory_cost=64, parallelism=1).hash("x" * 12)
+    entries, faults = passwords.parse_users(
+        f"ann:viewer:{costly} {make_entry('bob', Role.ADMIN, 'x')}"
+    )
+    assert not faults
+    nobody = Passwords({entry.name: entry for entry in entries})._nobody
+    assert argon2.extract_parameters(nobody) == argon2.extract_parameters(costly)
+    assert Passwords({})._nobody
+
+
+@pytest.mark.parametrize(
+    "parameters", ["m=131073,t=3,p=4", "m=65536,t=11,p=4", "m=16,t=3,p=4", "m=64,t=0,p=1"]
+)
+def test_a_hash_of_uncommon_cost_is_not_taken(parameters: str) -> None:
+    real = argon2.PasswordHasher(time_cost=3, memory_cost=64, parallelism=4).hash("x" * 12)
+    assert passwords.parse_users(f"ann:viewer:{real}")[1] == []
+    entries, faults = passwords.parse_users(
+        f"ann:viewer:{real.replace('m=64,t=3,p=4', parameters)}"
+    )
+    assert not entries
+    assert faults[0].startswith("entry 1 ")
+
+
+def test_a_password_that_could_not_sign_in_is_not_hashed() -> None:
+    entry = make_entry("ann", Role.ADMIN, "x" * passwords.LONGEST_PASSWORD)
+    assert Passwords({"ann": entry}).check("ann", "x" * passwords.LONGEST_PASSWORD)
+    with pytest.raises(ApolloError, match="at most 1024"):
+        make_entry("ann", Role.ADMIN, "x" * (passwords.LONGEST_PASSWORD + 1))
 
 
 def failed(attempts: Attempts, name: str, address: str) -> bool:
