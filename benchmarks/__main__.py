@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import table
-from benchmarks.bench import FULL, QUICK, Bench
+from benchmarks.bench import FULL, QUICK, Bench, with_rounds
 from benchmarks.machine import about
 from benchmarks.measurements import all_measurements
 from benchmarks.plot import Point, to_svg
@@ -29,6 +29,8 @@ def main(arguments: Sequence[str]) -> None:
     """Measure what is asked for; what was measured before stays."""
     options = _parse(arguments)
     sizes = QUICK if options.quick else FULL
+    if options.rounds:
+        sizes = with_rounds(sizes, options.rounds)
     measurements = all_measurements(sizes)
     if unknown := sorted(set(options.only) - measurements.keys()):
         known = ", ".join(measurements)
@@ -98,6 +100,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="NAME",
         help=f"one measurement: {', '.join(all_measurements(FULL))}; may be repeated",
     )
+    parser.add_argument("--rounds", type=int, help="how often all is repeated")
     return parser.parse_args(arguments)
 
 

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,12 @@ class Sizes:
 
 FULL: Final = Sizes({100: 3, 1000: 1}, (125, 1250), 1000, 100, 1000, 5, 5000, 1)
 QUICK: Final = Sizes({30: 1}, (20, 60), 50, 10, 30, 3, 200, 1)
+
+
+def with_rounds(sizes: Sizes, rounds: int) -> Sizes:
+    """The same sizes, all measured so many times."""
+    runs = dict.fromkeys(sizes.runs, rounds)
+    return replace(sizes, runs=runs, start_rounds=rounds, definitions_rounds=rounds)
 
 
 @dataclass

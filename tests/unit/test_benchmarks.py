@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks.bench import FULL, QUICK
+from benchmarks.bench import FULL, QUICK, with_rounds
 from benchmarks.measurements import SIDES, all_measurements, rotated
 from benchmarks.plot import nice_step, spread, to_svg
 from benchmarks.postgres import count_statements
@@ -86,6 +86,12 @@ def test_the_quick_form_measures_all_that_the_full_one_does() -> None:
     assert set(quick) == set(full)
     assert {"run-100", "run-1000"} <= all_measurements(FULL).keys()
     assert [models * 4 for models in FULL.growth] == [500, 5000]
+
+
+def test_all_can_be_measured_as_often_as_asked() -> None:
+    sizes = with_rounds(FULL, 7)
+    assert set(sizes.runs) == set(FULL.runs)
+    assert {*sizes.runs.values(), sizes.start_rounds, sizes.definitions_rounds} == {7}
 
 
 def test_a_new_row_takes_the_place_of_the_old_one() -> None:
