@@ -16,6 +16,8 @@ from dagster_apollo.errors import ApolloError
 from dagster_apollo.instance.database import AUDIT
 from dagster_apollo.web.identity import UNKNOWN, Identity
 
+ENTRY: Final = "apollo.audit"
+"""Where the scope of a request that was recorded has the number of its entry."""
 _LONGEST: Final = 500
 _log = logging.getLogger("apollo.audit")
 

@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dagster_apollo.web.audit import Audit, AuditError
+from dagster_apollo.web.audit import ENTRY, Audit, AuditError
 from dagster_apollo.web.authentication import Authentication, TooManyAttemptsError
 from dagster_apollo.web.contract import WebSettings
 from dagster_apollo.web.guards import HEALTH, POLICY_VIOLATION, refuse
@@ -122,7 +122,7 @@ class FrontDoor:
             return True  # the pages look for themselves
         allowed = identity.role >= role_for_route(method, path)
         if not allowed or (method not in SAFE_METHODS and path != "/graphql"):
-            self._audit.record(
+            scope[ENTRY] = self._audit.record(
                 f"{method} /{path.strip('/').partition('/')[0]}",
                 by=identity,
                 allowed=allowed,

@@ -1,6 +1,6 @@
 """Dagster's webserver behind the front door: its application, routes and requests."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from dagster_apollo.web.audit import Audit
+from dagster_apollo.web.audit import ENTRY, Audit
 from dagster_apollo.web.authentication import Authentication
 from dagster_apollo.web.compute_logs import download
 from dagster_apollo.web.context import RoleRequestContext
@@ -43,6 +43,7 @@ from dagster_apollo.web.health import Health
 from dagster_apollo.web.identity import identity_of
 from dagster_apollo.web.launches import stamp_launches
 from dagster_apollo.web.mutations import RefusedError, guard_fields, guard_mutations
+from dagster_apollo.web.reports import reported_asset
 from dagster_apollo.web.threads import in_thread
 
 _FORBIDDEN: Final = 403
@@ -169,7 +170,9 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
         instance, run_id = self._process_context.instance, request.path_params["run_id"]
         if await run_sync(instance.get_run_by_id, run_id) is None:
             raise HTTPException(404, "There is no such run.")
-        return await in_thread(super().download_debug_file_endpoint, request)
+        response: Response = await in_thread(super().download_debug_file_endpoint, request)
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
     async def download_notebook(self, request: Request) -> Response:
         """A notebook of a code location, in a sandbox: it is not Apollo's."""
@@ -177,17 +180,26 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
         response.headers[_CSP] = SANDBOX_POLICY
         return response
 
+    async def _report(
+        self, endpoint: Callable[[Request], Awaitable[JSONResponse]], request: Request
+    ) -> JSONResponse:
+        """Take a report, once its entry says what it is about."""
+        if asset := await reported_asset(request):
+            about = f"{request.url.path} {asset}"
+            await run_sync(self._parts.audit.complete, request.scope[ENTRY], about, None)
+        return await in_thread(endpoint, request)
+
     async def report_asset_materialization_endpoint(self, request: Request) -> JSONResponse:
         """Take a script's word for a materialization."""
-        return await in_thread(super().report_asset_materialization_endpoint, request)
+        return await self._report(super().report_asset_materialization_endpoint, request)
 
     async def report_asset_check_endpoint(self, request: Request) -> JSONResponse:
         """Take a script's word for what a check found."""
-        return await in_thread(super().report_asset_check_endpoint, request)
+        return await self._report(super().report_asset_check_endpoint, request)
 
     async def report_asset_observation_endpoint(self, request: Request) -> JSONResponse:
         """Take a script's word for what it observed."""
-        return await in_thread(super().report_asset_observation_endpoint, request)
+        return await self._report(super().report_asset_observation_endpoint, request)
 
 
 def _is_refusal(error: GraphQLError) -> bool:

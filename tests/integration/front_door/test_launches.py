@@ -277,6 +277,26 @@ def test_the_reporter_of_an_event_is_in_it(site: Site) -> None:
     assert event.asset_materialization.tags["dagster/reporting_user"] == "otto"
 
 
+def test_a_report_is_recorded_with_its_asset_wherever_that_is_said(site: Site) -> None:
+    otto, path = site.signed_in("otto"), "/report_asset_materialization"
+    for answer in (
+        otto.post(f"{path}/customers"),
+        otto.post(f"{path}/", json={"asset_key": ["a", "b"]}),
+        otto.post(f"{path}/", params={"asset_key": '["c"]'}),
+    ):
+        assert answer.status_code == 200, answer.text
+    entries = site.audit(actor="otto", action=f"POST {path}")[-3:]
+    assert [it.target for it in entries] == [f"{path}/customers", f"{path}/ a/b", f"{path}/ c"]
+    assert site.signed_in("vera").post(f"{path}/", json={"asset_key": "x"}).status_code == 403
+
+
+def test_what_there_is_of_a_run_is_kept_by_no_cache(site: Site) -> None:
+    run = launch(site.signed_in("otto"))
+    answer = site.signed_in("vera").get(f"/download_debug/{run['id']}")
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+
+
 def test_logs_are_downloaded_in_full_from_whatever_keeps_them(site: Site, tmp_path: Path) -> None:
     run = launch(site.signed_in("otto"))
     key = [run["id"], "compute_logs", "step"]
