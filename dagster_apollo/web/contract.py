@@ -13,14 +13,16 @@ from dagster_apollo.environment import read_environment
 from dagster_apollo.errors import ConfigurationError, Problem
 from dagster_apollo.web.addresses import LOOPBACK_NAMES, host_of, is_loopback, items, split_url
 from dagster_apollo.web.oidc_contract import ANY, OidcSettings, load_oidc
-from dagster_apollo.web.passwords import UserEntry, admin_entry, parse_users
+from dagster_apollo.web.passwords import LONGEST_PASSWORD, UserEntry, admin_entry, parse_users
 
 _LEAST_SECRET: Final = 32
 _LEAST_PASSWORD: Final = 12
 
 
-def _long_enough(least: int) -> AfterValidator:
+def _long_enough(least: int, most: int | None = None) -> AfterValidator:
     def check(value: SecretStr) -> SecretStr:
+        if most is not None and len(value.get_secret_value()) > most:
+            raise ValueError(f"is longer than {most} characters, and could not sign in")
         if len(value.get_secret_value()) < least:
             raise ValueError(f"is shorter than {least} characters")
         return value
@@ -46,7 +48,9 @@ class WebEnvironment(Environment):
 
     apollo_session_secret: Annotated[SecretStr, _long_enough(_LEAST_SECRET)] | None = None
     apollo_session_hours: Annotated[int, Field(ge=1, le=720)] = 12
-    apollo_admin_password: Annotated[SecretStr, _long_enough(_LEAST_PASSWORD)] | None = None
+    apollo_admin_password: (
+        Annotated[SecretStr, _long_enough(_LEAST_PASSWORD, LONGEST_PASSWORD)] | None
+    ) = None
     apollo_users: SecretStr = SecretStr("")
     apollo_public_url: Line | None = None
     render_external_url: Line | None = None
