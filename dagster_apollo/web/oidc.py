@@ -6,10 +6,12 @@ Apollo decides who of the provider's people gets in, and with which role.
 import hashlib
 import logging
 import re
+import time
 import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
+import anyio
 import httpx
 from authlib.common.errors import AuthlibBaseError  # type: ignore[import-untyped]
 from joserfc.errors import JoseError
@@ -23,6 +25,8 @@ from dagster_apollo.web.oidc_contract import OidcSettings
 
 _GOOGLE: Final = "https://accounts.google.com"
 _TIMEOUT_SECONDS: Final = 10
+_ASK_AGAIN_SECONDS: Final = 5.0
+_UNREACHABLE: Final = "The provider cannot be reached at the moment. Try again soon."
 _ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384")
 """What an ID token may be signed with: keys that the provider alone has."""
 _LONGEST_NAME: Final = 128
@@ -98,6 +102,8 @@ class Provider:
         if settings.oidc is None or settings.public_url is None:
             raise ValueError("there is no provider")
         self._settings = settings.oidc
+        self._asking = anyio.Lock()
+        self._not_before = 0.0
         self._redirect_uri = f"{settings.public_url}{self.CALLBACK}"
         self._client = _oauth().register(
             "apollo",
@@ -156,6 +162,23 @@ class Provider:
         return admit(claims, self._settings), str(claims["sub"])
 
     async def _load_metadata(self) -> Mapping[str, Any]:
+        """The provider's configuration, asked for by one at a time.
+
+        Where that fails it is not asked again for some seconds: anybody can have it asked.
+
+        Raises:
+            OidcError: it was asked in vain not long ago.
+        """
+        async with self._asking:
+            if time.monotonic() < self._not_before:
+                raise OidcError(_UNREACHABLE)
+            try:
+                return await self._ask_metadata()
+            except Exception:
+                self._not_before = time.monotonic() + _ASK_AGAIN_SECONDS
+                raise
+
+    async def _ask_metadata(self) -> Mapping[str, Any]:
         """The provider's configuration, whose issuer must be the one that was set."""
         metadata: dict[str, Any] = await self._client.load_server_metadata()
         if str(metadata.get("issuer")).rstrip("/") != self._settings.issuer.rstrip("/"):
@@ -184,7 +207,7 @@ class Provider:
 
     def _unavailable(self, error: Exception) -> OidcError:
         _log.warning("The provider cannot be used: %s", type(error).__name__)
-        return OidcError("The provider cannot be reached at the moment. Try again soon.")
+        return OidcError(_UNREACHABLE)
 
 
 def _oauth() -> Any:  # noqa: ANN401

@@ -5,11 +5,13 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import secrets
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,6 +23,7 @@ import werkzeug.serving
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from dagster_apollo.web import oidc
 from tests.integration.conftest import free_port
 from tests.integration.front_door.conftest import ServeSite
 from tests.integration.front_door.site import URL, Site
@@ -343,6 +346,33 @@ def test_a_provider_that_is_down_is_said_to_be(serve_site: ServeSite, provider: 
     assert answer.status_code == 502
     assert "The provider cannot be reached" in answer.text
     assert "next=%2Fruns" in answer.text or "next=/runs" in answer.text
+
+
+def test_a_provider_that_fails_is_not_asked_again_by_each_who_comes(
+    serve_site: ServeSite, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fail(environ: dict[str, Any], start: Any) -> list[bytes]:
+        asked.append(environ["PATH_INFO"])
+        start("500 Internal Server Error", [("Content-Length", "0")])
+        return [b""]
+
+    server = werkzeug.serving.make_server("localhost", free_port(), fail)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        issuer = f"http://localhost:{server.port}"
+        with serve_site(**variables(provider, APOLLO_OIDC_ISSUER=issuer)) as site:
+            codes = [site.client().get("/auth/oidc").status_code for _ in range(20)]
+            assert codes == [502] * 20
+            assert asked == ["/.well-known/openid-configuration"]
+            monkeypatch.setattr(oidc, "time", SimpleNamespace(monotonic=lambda: math.inf))
+            assert site.client().get("/auth/oidc").status_code == 502
+            assert len(asked) == 2
+    finally:
+        server.shutdown()
+        thread.join()
 
 
 def test_a_default_role_is_for_those_in_no_mapped_group(
