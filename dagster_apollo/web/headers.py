@@ -37,8 +37,22 @@ def make_nonce() -> str:
     return secrets.token_urlsafe(16)
 
 
+def secure(headers: MutableHeaders, *, https: bool) -> None:
+    """Add the headers to those of a response; a policy that it brings along is completed."""
+    for name, value in _ALWAYS.items():
+        headers[name] = value
+    policy = headers.get("Content-Security-Policy", "")
+    if "frame-ancestors" not in policy:
+        headers["Content-Security-Policy"] = _completed(policy)
+    if https:
+        headers["Strict-Transport-Security"] = _HSTS
+    headers.setdefault("Cache-Control", "private")  # for shared caches in between
+    if "server" in headers:
+        del headers["server"]
+
+
 class SecurityHeaders:
-    """Adds the headers; a policy that a response brings along is kept, and completed."""
+    """Adds the headers to every response that the application gives."""
 
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self._app = app
@@ -49,17 +63,8 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _ALWAYS.items():
-                    headers[name] = value
-                policy = headers.get("Content-Security-Policy", "")
-                if "frame-ancestors" not in policy:
-                    headers["Content-Security-Policy"] = _completed(policy)
-                if self._https or scope.get("scheme") == "https":
-                    headers["Strict-Transport-Security"] = _HSTS
-                headers.setdefault("Cache-Control", "private")  # for shared caches in between
-                if "server" in headers:
-                    del headers["server"]
+                https = self._https or scope.get("scheme") == "https"
+                secure(MutableHeaders(scope=message), https=https)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

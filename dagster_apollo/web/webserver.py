@@ -11,10 +11,11 @@ from dagster_webserver.webserver import DagsterWebserver
 from graphene import Schema  # type: ignore[import-untyped]
 from graphql import ASTValidationRule, GraphQLError
 from markupsafe import escape
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -38,6 +39,7 @@ from dagster_apollo.web.headers import (
     SecurityHeaders,
     graphiql_policy,
     make_nonce,
+    secure,
 )
 from dagster_apollo.web.health import Health
 from dagster_apollo.web.identity import identity_of
@@ -101,6 +103,18 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
             ),
             *super().build_middleware(),
         ]
+
+    def create_asgi_app(self, **options: Any) -> Starlette:  # noqa: ANN401
+        """The application. Starlette answers for what nobody caught outside of all middleware."""
+        handlers = {**options.pop("exception_handlers", {}), Exception: self._failed}
+        app: Starlette = super().create_asgi_app(exception_handlers=handlers, **options)
+        return app
+
+    def _failed(self, request: Request, _error: Exception) -> Response:
+        response = PlainTextResponse("Internal error. The log says more.", 500)
+        https = self._parts.settings.is_https or request.url.scheme == "https"
+        secure(response.headers, https=https)
+        return response
 
     def build_routes(self) -> list[BaseRoute]:
         """Apollo's own routes, then Dagster's, whose last ones take every path."""

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from dagster_apollo.web import webserver
 from dagster_apollo.web.roles import Role
-from tests.integration.front_door.site import Site, graphql, websocket
+from tests.integration.front_door.site import URL, Site, graphql, websocket
 
 pytestmark = pytest.mark.integration
 
@@ -189,6 +191,26 @@ def test_every_answer_carries_the_headers_that_bind_a_browser(site: Site) -> Non
         assert headers["referrer-policy"] == "same-origin", path
         assert headers["strict-transport-security"].startswith("max-age="), path
         assert "server" not in headers, path
+
+
+def test_an_answer_that_fails_carries_them_too_and_says_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(webserver, "download", fail)
+    vera = site.signed_in("vera")
+    with pytest.raises(RuntimeError, match="planted"):  # for uvicorn's log
+        vera.get("/logs/some/thing/out")
+    quiet = TestClient(site.app, URL, raise_server_exceptions=False, cookies=vera.cookies)
+    answer = quiet.get("/logs/some/thing/out")
+    assert answer.status_code == 500
+    assert "planted" not in answer.text
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["strict-transport-security"].startswith("max-age=")
 
 
 def test_apollo_s_own_pages_allow_no_script_at_all(site: Site) -> None:
