@@ -18,6 +18,7 @@ def configure_logging() -> None:
             handler.setFormatter(logging.Formatter(_FORMAT))
     logger = logging.getLogger("apollo")
     logger.handlers = list(handlers)
+    logger.propagate = False  # a handler at the root would print each line once more
     logger.setLevel(logging.INFO)
 
 
