@@ -4,6 +4,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str]) -> None:
     sizes = QUICK if options.quick else FULL
     if options.rounds:
         sizes = with_rounds(sizes, options.rounds)
+    if options.growth:
+        sizes = replace(sizes, growth=tuple(options.growth))
     measurements = all_measurements(sizes)
     if unknown := sorted(set(options.only) - measurements.keys()):
         known = ", ".join(measurements)
@@ -101,6 +104,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help=f"one measurement: {', '.join(all_measurements(FULL))}; may be repeated",
     )
     parser.add_argument("--rounds", type=int, help="how often all is repeated")
+    parser.add_argument(
+        "--growth",
+        type=int,
+        nargs=2,
+        metavar="MODELS",
+        help="other projects for `growth`, where there is no time for 5,000 nodes",
+    )
     return parser.parse_args(arguments)
 
 
