@@ -54,13 +54,10 @@ def write(new: Sequence[Row], *, quick: bool) -> None:
     RESULTS.mkdir(exist_ok=True)
     old = table.from_json(files["json"].read_text()) if files["json"].exists() else []
     unmeasured = {row.key for row in UNMEASURED}
-    measured = [row for row in table.merge(old, new) if row.key not in unmeasured]
-    order = [
-        f"{name}{part}"
-        for name in all_measurements(QUICK if quick else FULL)
-        for part in ("", "-cpu", "-memory", "-connections")
-    ]
-    rows = [*table.in_order(measured, order), *UNMEASURED]
+    measured = [row for row in table.merge(old, new) if row.samples and row.key not in unmeasured]
+    names = list(all_measurements(QUICK if quick else FULL))
+    order = [f"{name}{part}" for name in names for part in ("", "-cpu", "-memory", "-connections")]
+    rows = [*table.in_order([*measured, *table.missing(measured, names)], order), *UNMEASURED]
     described = {**about(), "Taken": table.taken_text(rows), **({"Quick": _QUICK} if quick else {})}
     markdown = table.to_markdown(rows, described)
     files["json"].write_text(table.to_json(rows, described))

@@ -52,6 +52,13 @@ def merge(old: Iterable[Row], new: Sequence[Row]) -> list[Row]:
     return [row for row in old if row.key not in keys] + list(new)
 
 
+def missing(rows: Iterable[Row], names: Iterable[str]) -> list[Row]:
+    """Rows for the measurements of which there is no result."""
+    there = {row.key for row in rows}
+    reason = "no run of the benchmarks has come to the end of it yet"
+    return [Row(name, f"`--only {name}`", result=reason) for name in names if name not in there]
+
+
 def in_order(rows: Iterable[Row], keys: Sequence[str]) -> list[Row]:
     """Rows in the order of their keys."""
     return sorted(rows, key=lambda row: keys.index(row.key) if row.key in keys else len(keys))

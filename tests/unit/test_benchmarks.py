@@ -16,6 +16,7 @@ from benchmarks.table import (
     from_json,
     in_order,
     merge,
+    missing,
     put_between_markers,
     taken_text,
     to_json,
@@ -98,6 +99,12 @@ def test_a_new_row_takes_the_place_of_the_old_one() -> None:
     old = [Row("a", "old"), Row("b", "old")]
     rows = in_order(merge(old, [Row("c", "new"), Row("a", "new")]), ["a", "b", "c"])
     assert [(row.key, row.what) for row in rows] == [("a", "new"), ("b", "old"), ("c", "new")]
+
+
+def test_a_measurement_without_a_result_is_a_row_that_says_so() -> None:
+    (row,) = missing([Row("a", "measured")], ["a", "b"])
+    assert row.key == "b"
+    assert "no run" in row.result
 
 
 def test_rows_survive_their_file() -> None:
