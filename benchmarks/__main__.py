@@ -1,6 +1,7 @@
 """`python -m benchmarks`: measures, and writes the table, the samples and the plot."""
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     if unknown := sorted(set(options.only) - measurements.keys()):
         known = ", ".join(measurements)
         sys.exit(f"There is no measurement {', '.join(unknown)}; there are {known}.")
+    # a benchmark that is stopped stops its server and what it measures
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # short: the path of Postgres's socket, which is below it, may not be long
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, postgres_server() as server:
         bench = Bench(server, Path(folder), sizes)

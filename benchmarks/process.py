@@ -8,6 +8,7 @@ too little.
 
 import contextlib
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -78,7 +79,12 @@ def run(
         )
         watch = _Watch(process.pid)
         watch.start()
-        _, status, used = os.wait4(process.pid, 0)
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:  # interrupted
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise
         seconds = time.monotonic() - begun
         watch.end()
     process.returncode = os.waitstatus_to_exitcode(status)

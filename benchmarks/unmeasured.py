@@ -23,14 +23,14 @@ UNMEASURED: Final = (
         "memory-services",
         "peak memory of webserver, daemon and code server",
         "1,000 models + 3,000 tests",
-        result="needs the services' harness; the run worker is measured above",
+        result="needs the services' harness; the run worker is a row of each run",
         reach="less than stock in each",
     ),
     Row(
         "prefect-dbt",
         "peer: prefect-dbt, by node and by one command",
         "1,000 models + 3,000 tests",
-        result="needs an environment of its own: its pins of FastAPI and pydantic clash with ours",
+        result="needs an environment of its own: it fails to import with the newest FastAPI",
     ),
     Row(
         "cosmos",
