@@ -6,11 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagster import AssetExecutionContext, AssetsDefinition, Config
-from dagster_dbt import DbtProject, dbt_assets
-from dagster_dbt.asset_utils import (
-    get_dbt_test_names_for_check_keys,
-    get_subset_selection_for_context,
-)
 from pydantic import Field
 
 from dagster_apollo.dbt.manifest import Manifest
@@ -18,6 +13,12 @@ from dagster_apollo.dbt.process import stop_dbt
 from dagster_apollo.dbt.resource import TenantDbtResource
 from dagster_apollo.dbt.selection import resolve_selection, selection_arguments
 from dagster_apollo.dbt.step_costs import StepCosts
+from dagster_apollo.dbt.stock import (
+    DbtProject,
+    dbt_assets,
+    get_dbt_test_names_for_check_keys,
+    get_subset_selection_for_context,
+)
 from dagster_apollo.dbt.translator import TenantTranslator
 from dagster_apollo.errors import ApolloError
 from dagster_apollo.instance.buffering import event_buffering

@@ -19,12 +19,12 @@ from dagster import (
     op,
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from dagster_dbt import build_schedule_from_dbt_selection
 
 from dagster_apollo.dbt.assets import TenantProject
 from dagster_apollo.dbt.manifest import asset_nodes
 from dagster_apollo.dbt.process import stop_dbt
 from dagster_apollo.dbt.resource import TenantDbtResource
+from dagster_apollo.dbt.stock import build_schedule_from_dbt_selection
 
 Job = JobDefinition | UnresolvedAssetJobDefinition
 

@@ -3,11 +3,10 @@
 import os
 from pathlib import Path
 
-from dagster_dbt import DbtProject
-from dagster_dbt.dbt_project import DbtProjectPreparer
 from dagster_shared.record import replace
 
 from dagster_apollo.dbt.prepare import prepare, require_fresh
+from dagster_apollo.dbt.stock import DbtProject, DbtProjectPreparer
 from dagster_apollo.settings import TenantSettings
 
 

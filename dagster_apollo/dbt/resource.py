@@ -17,9 +17,6 @@ from typing import Any, Final
 
 import orjson
 from dagster import AssetExecutionContext, OpExecutionContext
-from dagster_dbt import DagsterDbtTranslator, DbtCliInvocation, DbtCliResource, DbtProject
-from dagster_dbt.core.dbt_event_iterator import DbtDagsterEventType
-from dagster_dbt.dbt_manifest import DbtManifestParam, validate_manifest
 from packaging.version import Version
 from pydantic import PrivateAttr
 
@@ -27,6 +24,15 @@ from dagster_apollo.dbt.environment import dbt_environment
 from dagster_apollo.dbt.fingerprint import versions
 from dagster_apollo.dbt.prepare import PARTIAL_PARSE_FILE
 from dagster_apollo.dbt.process import start_dbt, stop_dbt
+from dagster_apollo.dbt.stock import (
+    DagsterDbtTranslator,
+    DbtCliInvocation,
+    DbtCliResource,
+    DbtDagsterEventType,
+    DbtManifestParam,
+    DbtProject,
+    validate_manifest,
+)
 from dagster_apollo.errors import ApolloError
 from dagster_apollo.settings import TenantSettings
 

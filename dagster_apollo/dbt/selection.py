@@ -6,12 +6,11 @@ from typing import Any
 
 from dagster import AssetCheckKey, AssetKey
 from dagster._utils.warnings import disable_dagster_warnings
-from dagster_dbt import DbtProject, utils
-from dagster_dbt.asset_utils import get_asset_check_key_for_test
 from packaging.version import Version
 
 from dagster_apollo.dbt.fingerprint import versions
 from dagster_apollo.dbt.manifest import Manifest, asset_nodes
+from dagster_apollo.dbt.stock import DbtProject, get_asset_check_key_for_test, utils
 from dagster_apollo.dbt.translator import TenantTranslator
 from dagster_apollo.errors import ApolloError
 
@@ -84,7 +83,7 @@ def resolve_selection(
 
 
 def _select_unique_ids(**selection: Any) -> AbstractSet[str]:  # noqa: ANN401
-    """Select by dbt's own code, which dagster-dbt was imported without (see dbt/__init__.py)."""
+    """Select by dbt's own code, which dagster-dbt was imported without (see stock.py)."""
     from dbt_common.events.event_manager_client import cleanup_event_logger
 
     cleanup_event_logger()  # dbt would print a warning of a criterion that matches nothing

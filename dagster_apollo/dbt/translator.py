@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from dagster import AssetKey, AssetSpec
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
+from dagster_apollo.dbt.stock import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 from dagster_apollo.settings import TenantSettings
 from dagster_apollo.tenants import is_owner
 

@@ -194,3 +194,24 @@ def test_an_unknown_tenant_is_an_error_that_lists_those_there_are(
     result = run_apollo(["prepare", "nobody"], env)
     assert result.returncode == 2
     assert "acme, small" in result.stderr
+
+
+def test_preparing_nothing_imports_neither_dagster_nor_dbt(env: dict[str, str]) -> None:
+    """Its cost is that of imports, so they are counted."""
+    code = (
+        "import sys; sys.argv = ['apollo', 'prepare']\n"
+        "from dagster_apollo.cli.app import app\n"
+        "app(standalone_mode=False)\n"
+        "print(*({'dagster', 'dagster_dbt', 'dbt'} & {*sys.modules}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=CHECKOUT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "nothing to prepare" in result.stderr
+    assert result.stdout.split() == []
