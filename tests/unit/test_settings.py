@@ -514,6 +514,7 @@ def test_the_target_of_the_command_line_decides_later_whether_dotenv_counts(
     (tmp_path / ".env").write_text("DAGSTER_PG_URI=postgresql://u:p@laptop/dagster\n")
     monkeypatch.setattr(environment_module, "CHECKOUT", tmp_path)
     monkeypatch.setattr(environment_module, "_command_line", {})
+    monkeypatch.delenv("DAGSTER_PG_URI", raising=False)
     for name, value in {**base, **connection}.items():
         monkeypatch.setenv(name, value)
     settings_module.load(target="prod")

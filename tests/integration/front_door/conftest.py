@@ -74,7 +74,7 @@ def serve_site(
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: it changes this process's environment
 def site(serve_site: ServeSite) -> Iterator[Site]:
     """The front door with three users: vera (viewer), otto (operator) and ada (admin)."""
     with serve_site() as serving:
