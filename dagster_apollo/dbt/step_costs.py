@@ -2,7 +2,7 @@
 
 A tenant's build is one step with an output for each model and each test. For each of them Dagster
 1.13 rebuilds sets of all of them: the keys of the step's assets (`get_output_asset_keys`, which
-rebuilds the set of all keys once more for each output), the keys of all checks
+rebuilds the set of all keys once more for each output), and the keys of all checks
 (`AssetCheckResult.to_asset_check_evaluation`). None of them changes while the step runs. The first
 alone made a run's cost grow with the cube of its nodes.
 

@@ -37,20 +37,14 @@ _IS_INDEXED: Final = sqlalchemy.text(
 _ATTEMPTS: Final = 3
 
 
-class PooledRunStorage(PostgresRunStorage):
-    """Stock's runs, with connections of the process's pool."""
+class _Pooled:
+    """A storage of stock's that takes its connections from the process's pool."""
 
-    def __init__(self, postgres_url: str) -> None:
-        super().__init__(postgres_url, should_autocreate_tables=False)
-        self._use_pool(shared_pool(postgres_url))
+    postgres_url: str
 
     def _use_pool(self, pool: ConnectionPool) -> None:
         self._pool = pool
         self._engine = pool.engine
-
-    def connect(self) -> AbstractContextManager[Connection]:
-        """A connection of the pool."""
-        return self._pool.connect()
 
     def optimize_for_webserver(
         self, statement_timeout: int, pool_recycle: int, max_overflow: int
@@ -58,6 +52,18 @@ class PooledRunStorage(PostgresRunStorage):
         """Use the webserver's pool."""
         options = PoolOptions.for_webserver(statement_timeout, pool_recycle, max_overflow)
         self._use_pool(shared_pool(self.postgres_url, options))
+
+
+class PooledRunStorage(_Pooled, PostgresRunStorage):
+    """Stock's runs, with connections of the process's pool."""
+
+    def __init__(self, postgres_url: str) -> None:
+        super().__init__(postgres_url, should_autocreate_tables=False)
+        self._use_pool(shared_pool(postgres_url))
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        """A connection of the pool."""
+        return self._pool.connect()
 
     def has_execution_plan_snapshot(self, execution_plan_snapshot_id: str) -> bool:
         """Whether a plan is stored; stock reads and unpacks all of it to tell."""
@@ -77,16 +83,12 @@ class PooledRunStorage(PostgresRunStorage):
                 return
 
 
-class PooledScheduleStorage(PostgresScheduleStorage):
+class PooledScheduleStorage(_Pooled, PostgresScheduleStorage):
     """Stock's schedules and sensors, with connections of the process's pool."""
 
     def __init__(self, postgres_url: str) -> None:
         super().__init__(postgres_url, should_autocreate_tables=False)
         self._use_pool(shared_pool(postgres_url))
-
-    def _use_pool(self, pool: ConnectionPool) -> None:
-        self._pool = pool
-        self._engine = pool.engine
 
     def connect(
         self,
@@ -94,13 +96,6 @@ class PooledScheduleStorage(PostgresScheduleStorage):
     ) -> AbstractContextManager[Connection]:
         """A connection of the pool."""
         return self._pool.connect()
-
-    def optimize_for_webserver(
-        self, statement_timeout: int, pool_recycle: int, max_overflow: int
-    ) -> None:
-        """Use the webserver's pool."""
-        options = PoolOptions.for_webserver(statement_timeout, pool_recycle, max_overflow)
-        self._use_pool(shared_pool(self.postgres_url, options))
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
