@@ -156,6 +156,19 @@ def run_apollo() -> RunApollo:
     return run
 
 
+def run_python(code: str, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Run code in an interpreter of its own, which must succeed."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=CHECKOUT,
+        env=dict(env),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+
+
 @pytest.fixture(scope="session")
 def call_apollo() -> RunApollo:
     """As `run_apollo`, within this process: for commands that do not run anything in Dagster."""

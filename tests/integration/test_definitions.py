@@ -23,7 +23,7 @@ from dagster_apollo.dbt.code_location import build_definitions
 from dagster_apollo.dbt.prepare import prepare
 from dagster_apollo.paths import CHECKOUT
 from dagster_apollo.runtime import start
-from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment
+from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, run_python
 
 pytestmark = pytest.mark.integration
 
@@ -315,13 +315,5 @@ def test_loading_imports_no_dbt(env: dict[str, str], definitions: Definitions) -
         "import sys; from dagster_apollo.definitions import defs; defs.get_repository_def()\n"
         "print(*(name for name in sys.modules if name.split('.')[0] == 'dbt'))"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=CHECKOUT,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
+    result = run_python(code, env)
     assert result.stdout.split() == []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dagster_apollo.paths import CHECKOUT
-from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, RunApollo
+from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, RunApollo, run_python
 
 pytestmark = pytest.mark.integration
 
@@ -204,14 +204,6 @@ def test_preparing_nothing_imports_neither_dagster_nor_dbt(env: dict[str, str]) 
         "app(standalone_mode=False)\n"
         "print(*({'dagster', 'dagster_dbt', 'dbt'} & {*sys.modules}))"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=CHECKOUT,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    result = run_python(code, env)
     assert "nothing to prepare" in result.stderr
     assert result.stdout.split() == []

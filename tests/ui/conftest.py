@@ -5,15 +5,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.ui.support import Site, find_chromium, open_tab, serve, start_chromium
+from tests.ui.support import Site, open_browser, open_tab, serve
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("there is no Chromium; on Debian, `apt-get install chromium` brings it")
-    with start_chromium(executable) as started:
+    with open_browser() as started:
         yield started
 
 

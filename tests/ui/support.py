@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
+import pytest
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
@@ -217,6 +218,16 @@ def _is_up(site: Site, process: "subprocess.Popen[bytes]", log: Path) -> bool:
 def find_chromium() -> str | None:
     """The browser's path; None where there is none."""
     return next(filter(None, map(shutil.which, _BROWSERS)), None)
+
+
+@contextlib.contextmanager
+def open_browser() -> Iterator[Browser]:
+    """The machine's Chromium; the test is skipped where there is none."""
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("there is no Chromium; on Debian, `apt-get install chromium` brings it")
+    with start_chromium(executable) as started:
+        yield started
 
 
 @contextlib.contextmanager

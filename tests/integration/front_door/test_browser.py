@@ -11,7 +11,7 @@ from dagster_apollo.services.contract import CodeServer
 from tests.integration.conftest import MakeDatabase, free_port
 from tests.integration.front_door.process import Webserver, webserver
 from tests.integration.front_door.site import PASSWORDS, variables
-from tests.ui.support import find_chromium, start_chromium
+from tests.ui.support import open_browser
 
 pytestmark = pytest.mark.ui
 
@@ -35,10 +35,7 @@ def running(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("there is no Chromium; on Debian, `apt-get install chromium` brings it")
-    with start_chromium(executable) as started:
+    with open_browser() as started:
         yield started
 
 
