@@ -41,7 +41,7 @@ pytestmark = pytest.mark.integration
 
 PASSPHRASE = 'zebra\'s "crossing" \\ 100% of the time'
 WRONG_PASSPHRASE = 'giraffe\'s "underpass" \\ 7% of the time'
-WINDOW = 16
+WINDOW = 20
 """So many characters of a secret in a row count as a leak."""
 
 
