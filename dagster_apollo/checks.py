@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from dagster_apollo.contract import DEFAULT_PROFILE_NAME
 from dagster_apollo.dbt.manifest import read_manifest, unrouted_nodes
-from dagster_apollo.dbt.prepare import check_freshness, manifest_path
+from dagster_apollo.dbt.prepare import check_freshness, last_failure, manifest_path
 from dagster_apollo.errors import ApolloError, ConfigurationError
 from dagster_apollo.settings import (
     Settings,
@@ -175,6 +175,9 @@ def _manifest_checks(settings: TenantSettings) -> Iterator[Check]:
     freshness = check_freshness(settings)
     if freshness.is_fresh:
         yield Check(name, "manifest", "ok", f"fresh ({manifest_path(settings).parent})")
+    elif failure := last_failure(settings):
+        mend = f"Correct the project, then run `apollo prepare {name} --target {settings.target}`."
+        yield Check(name, "manifest", "error", f"the last preparation failed: {failure}", mend)
     else:
         status: Status = "error" if settings.is_production else "warning"
         yield Check(name, "manifest", status, f"stale: {freshness.reason}", command)

@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 
 from dagster_apollo.cli.prepare import prepare_with_progress
+from dagster_apollo.errors import PrepareError
 from dagster_apollo.instance.home import WORKSPACE, ensure_home
 from dagster_apollo.runtime import start
 
@@ -15,12 +16,19 @@ def run_dev(*, host: str, port: int, target: str | None) -> None:
     """Become `dagster dev`, with everything prepared and the instance directory set.
 
     Raises:
-        ApolloError: bad configuration, or a project that dbt cannot parse.
+        ApolloError: bad configuration, or the only project is one that dbt cannot parse.
     """
     console = Console(stderr=True, highlight=False)
     runtime = start(target=target)
-    if not any(tenant.is_production for tenant in runtime.settings.tenants):
-        prepare_with_progress(runtime, runtime.settings.tenants, console)
+    tenants = runtime.settings.tenants
+    if not any(tenant.is_production for tenant in tenants):
+        try:
+            prepare_with_progress(runtime, tenants, console)
+        except PrepareError as error:
+            if len(tenants) == 1:
+                raise
+            text = f"\n{error}\n\nThe UI shows what failed as failed, and the other tenants."
+            console.print(text, markup=False, soft_wrap=True)
     home = ensure_home(runtime.settings.dagster_home)
     runtime.profiles.remove()  # exec skips the clean-up at exit; the code server writes its own
     console.print(f"Dagster's UI: http://{host}:{port}   (Ctrl-C ends it)")

@@ -1,31 +1,87 @@
 """Tenants in, one Definitions out."""
 
+import logging
+from collections.abc import Sequence
+
 from dagster import Definitions, ResourceDefinition, in_process_executor
 
 from dagster_apollo.dbt.assets import TenantProject, tenant_assets
+from dagster_apollo.dbt.failed_tenant import failed_tenant
 from dagster_apollo.dbt.jobs import tenant_jobs, tenant_schedule
 from dagster_apollo.dbt.manifest import attach_tests_of_many_parents, read_manifest
 from dagster_apollo.dbt.project import tenant_project
 from dagster_apollo.dbt.resource import RunObserver, TenantDbtResource
 from dagster_apollo.dbt.translator import TenantTranslator
+from dagster_apollo.errors import ApolloError, PrepareError
 from dagster_apollo.runtime import Runtime
 from dagster_apollo.settings import TenantSettings
+
+_Loaded = tuple[TenantSettings, Definitions]
+_Failed = tuple[TenantSettings, str]
+_log = logging.getLogger(__name__)
 
 
 def build_definitions(runtime: Runtime) -> Definitions:
     """Everything that Dagster is to know of the tenants that this process serves.
 
+    A tenant that cannot be loaded is shown as failed, and the others load without it. Where none
+    can be, there is nothing to serve.
+
     A run has one step, so it executes in the run's own process: a second one would only load all
     of this again.
 
     Raises:
-        PrepareError: a tenant's manifest is stale and may not or cannot be prepared here.
+        PrepareError: no tenant can be loaded: the manifests are stale and may not or cannot be
+            prepared here.
     """
-    tenants = [
-        _tenant_definitions(load_project(runtime, settings))
-        for settings in runtime.settings.tenants
-    ]
-    return _with_executor(*tenants)
+    loaded: list[_Loaded] = []
+    failed: list[_Failed] = []
+    for settings in runtime.settings.tenants:
+        try:
+            loaded.append((settings, _tenant_definitions(load_project(runtime, settings))))
+        except Exception as error:  # noqa: BLE001
+            failed.append((settings, _reason(settings, error)))
+    definitions = _together(loaded, failed)
+    try:
+        # made once: Dagster asks this object for it again
+        definitions.get_repository_def()
+    except Exception:  # noqa: BLE001
+        taken, refused = _told_apart(loaded)
+        return _together(taken, [*failed, *refused])
+    return definitions
+
+
+def _together(loaded: Sequence[_Loaded], failed: Sequence[_Failed]) -> Definitions:
+    if not loaded:
+        raise PrepareError("\n\n".join(reason for _, reason in failed))
+    shown = [failed_tenant(settings, reason) for settings, reason in failed]
+    return _with_executor(*(definitions for _, definitions in loaded), *shown)
+
+
+def _told_apart(loaded: Sequence[_Loaded]) -> tuple[list[_Loaded], list[_Failed]]:
+    """Those whose definitions Dagster takes by themselves, and those that it refuses.
+
+    It checks definitions when it makes a repository of all of them, and one tenant's that it
+    refuses would take the others with them.
+    """
+    taken: list[_Loaded] = []
+    refused: list[_Failed] = []
+    for settings, definitions in loaded:
+        try:
+            _with_executor(definitions).get_repository_def()
+        except Exception as error:  # noqa: BLE001
+            refused.append((settings, _reason(settings, error)))
+        else:
+            taken.append((settings, definitions))
+    return taken, refused
+
+
+def _reason(settings: TenantSettings, error: Exception) -> str:
+    """Why a tenant failed, said in the log, too; with a traceback where nobody foresaw it."""
+    name, expected = settings.tenant.name, isinstance(error, ApolloError)
+    reason = str(error) if expected else f"{type(error).__name__}: {error}"
+    _log.error("Tenant %s failed to load: %s", name, reason, exc_info=not expected and error)
+    return reason
 
 
 def load_project(runtime: Runtime, settings: TenantSettings) -> TenantProject:

@@ -25,6 +25,7 @@ from dagster_apollo.dbt.manifest import asset_nodes
 from dagster_apollo.dbt.process import stop_dbt
 from dagster_apollo.dbt.resource import TenantDbtResource
 from dagster_apollo.dbt.stock import build_schedule_from_dbt_selection
+from dagster_apollo.settings import TenantSettings
 
 Job = JobDefinition | UnresolvedAssetJobDefinition
 
@@ -39,11 +40,11 @@ def tenant_schedule(prepared: TenantProject, assets: AssetsDefinition) -> Schedu
     return build_schedule_from_dbt_selection(
         [assets],
         job_name=f"{tenant.identifier}_build",
-        schedule_name=f"{tenant.identifier}_build_schedule",
+        schedule_name=schedule_name(prepared.settings),
         cron_schedule=tenant.config.cron,
         execution_timezone=tenant.config.timezone,
         dbt_select="fqn:*",
-        tags=run_tags(prepared),
+        tags=run_tags(prepared.settings),
         default_status=DefaultScheduleStatus.RUNNING,
     )
 
@@ -54,7 +55,7 @@ def tenant_jobs(prepared: TenantProject) -> Sequence[Job]:
         define_asset_job(
             f"{prepared.settings.tenant.identifier}_{kind}",
             selection=AssetSelection.assets(*keys),
-            tags=run_tags(prepared),
+            tags=run_tags(prepared.settings),
             description=f"Builds and tests the {kind}s of tenant {prepared.settings.tenant.name}.",
         )
         for kind in ("seed", "snapshot")
@@ -73,9 +74,13 @@ def _keys_of(kind: str, prepared: TenantProject) -> list[AssetKey]:
     ]
 
 
-def run_tags(prepared: TenantProject) -> dict[str, str]:
+def schedule_name(settings: TenantSettings) -> str:
+    """The name of the schedule of `<tenant>_build`."""
+    return f"{settings.tenant.identifier}_build_schedule"
+
+
+def run_tags(settings: TenantSettings) -> dict[str, str]:
     """Tags that every run of the tenant carries."""
-    settings = prepared.settings
     route = settings.tenant.config.alert_route
     return {
         "apollo/tenant": settings.tenant.name,
@@ -118,7 +123,7 @@ def _source_freshness_job(prepared: TenantProject) -> JobDefinition:
 
     @job(
         name=name,
-        tags=run_tags(prepared),
+        tags=run_tags(prepared.settings),
         description=f"Checks how old the sources of tenant {prepared.settings.tenant.name} are.",
     )
     def _job() -> None:

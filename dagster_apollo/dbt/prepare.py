@@ -30,6 +30,7 @@ from dagster_apollo.settings import TenantSettings
 MANIFEST_FILE: Final = "manifest.json"
 PARTIAL_PARSE_FILE: Final = "partial_parse.msgpack"
 STATE_FILE: Final = "state.json"
+FAILURE_FILE: Final = "failure.txt"
 _RESULT_FILES: Final = (MANIFEST_FILE, PARTIAL_PARSE_FILE)
 
 _LOOK_EVERY_SECONDS: Final = 0.2
@@ -74,6 +75,19 @@ class Prepared:
     unrouted: tuple[SchemaFinding, ...] = ()
 
 
+@dataclass(frozen=True)
+class NotPrepared:
+    """A tenant whose preparation failed.
+
+    Args:
+        settings: the tenant.
+        reason: dbt's own messages, and the mend.
+    """
+
+    settings: TenantSettings
+    reason: str
+
+
 def manifest_path(settings: TenantSettings) -> Path:
     """Where the tenant's prepared manifest is."""
     return settings.paths.prepared / MANIFEST_FILE
@@ -110,12 +124,21 @@ def require_fresh(settings: TenantSettings) -> None:
     """
     freshness = check_freshness(settings)
     if not freshness.is_fresh:
-        name = settings.tenant.name
+        name, failure = settings.tenant.name, last_failure(settings)
         raise PrepareError(
             f"The manifest of tenant {name} for target {settings.target} is stale: "
             f"{freshness.reason}. Run `DBT_TARGET={settings.target} apollo prepare {name}` when "
             "the release is built, with the same DAGSTER_HOME and settings."
+            + (f"\nThe last preparation failed:\n{failure}" if failure else "")
         )
+
+
+def last_failure(settings: TenantSettings) -> str | None:
+    """Why the tenant's last preparation failed; None if it did not, or there was none."""
+    try:
+        return (settings.paths.prepared / FAILURE_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
 
 
 def prepare(
@@ -126,7 +149,27 @@ def prepare(
     force: bool = False,
     progress: Progress = lambda _tenant, _step: None,
 ) -> list[Prepared]:
-    """Prepare what is stale, several tenants side by side.
+    """Prepare what is stale, as `prepare_each` does.
+
+    Raises:
+        PrepareError: one or more tenants cannot be prepared; the others are. It holds dbt's own
+            messages.
+    """
+    outcomes = prepare_each(tenants, profiles_dir_of, host, force=force, progress=progress)
+    if failures := [item.reason for item in outcomes if isinstance(item, NotPrepared)]:
+        raise PrepareError("\n\n".join(failures))
+    return [item for item in outcomes if isinstance(item, Prepared)]
+
+
+def prepare_each(
+    tenants: Sequence[TenantSettings],
+    profiles_dir_of: Callable[[TenantSettings], Path],
+    host: Mapping[str, str],
+    *,
+    force: bool = False,
+    progress: Progress = lambda _tenant, _step: None,
+) -> list[Prepared | NotPrepared]:
+    """Prepare what is stale, several tenants side by side, each whatever becomes of the others.
 
     Args:
         tenants: the tenants to look at.
@@ -135,40 +178,36 @@ def prepare(
         force: prepare what is fresh, too, from nothing.
         progress: told of each step of each tenant, from several threads.
 
-    Raises:
-        PrepareError: one or more tenants cannot be prepared; the others are. It holds dbt's own
-            messages.
+    Returns:
+        The outcomes, in the order of the tenants.
     """
 
-    def one(settings: TenantSettings) -> Prepared | ApolloError:
+    def one(settings: TenantSettings) -> Prepared | NotPrepared:
         try:
             result = _prepare_one(settings, profiles_dir_of(settings), host, force, progress)
         except ApolloError as error:
             progress(settings, "failed")
-            return error
+            return NotPrepared(settings, str(error))
         except OSError as error:
             progress(settings, "failed")
-            return PrepareError(
+            reason = (
                 f"Tenant {settings.tenant.name}: {error.filename or settings.paths.prepared}: "
                 f"{os.strerror(error.errno or 0)}. Make the instance directory (DAGSTER_HOME) "
                 "writable and give it room."
             )
+            return NotPrepared(settings, reason)
         progress(settings, "fresh" if result.was_fresh else "done")
         return result
 
     with ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 2)) as pool:
         try:
-            outcomes = list(pool.map(one, tenants))
+            return list(pool.map(one, tenants))
         except BaseException:  # Ctrl-C: the threads end when their processes do
             _stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list(_running):
                 stop_dbt(process)
             raise
-    errors = [str(item) for item in outcomes if isinstance(item, ApolloError)]
-    if errors:
-        raise PrepareError("\n\n".join(errors))
-    return [item for item in outcomes if isinstance(item, Prepared)]
 
 
 def _prepare_one(
@@ -183,7 +222,15 @@ def _prepare_one(
         if not force and check_freshness(settings).is_fresh:
             state = _read_state(settings.paths.prepared)
             return Prepared(settings, True, _findings(state.get("unrouted", ())))
-        return _build(settings, dbt_environment(settings, profiles_dir, host), force, progress)
+        note = settings.paths.prepared / FAILURE_FILE
+        try:
+            environment = dbt_environment(settings, profiles_dir, host)
+            result = _build(settings, environment, force, progress)
+        except PrepareError as error:
+            note.write_text(str(error), encoding="utf-8")
+            raise
+        note.unlink(missing_ok=True)
+        return result
 
 
 def _build(
