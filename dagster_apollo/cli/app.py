@@ -215,6 +215,27 @@ def tenant_list(
     list_tenants(as_json=as_json)
 
 
+@tenant_app.command("new")
+def tenant_new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The tenant's name.")],
+) -> None:
+    """Write the dbt project of a new tenant; it builds at once."""
+    from dagster_apollo.cli.tenant import new_tenant
+
+    new_tenant(name)
+
+
+@tenant_app.command("check")
+def tenant_check(
+    names: TenantNames = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Say all that would keep tenants from production, without a warehouse. Exit code 2: some."""
+    from dagster_apollo.cli.tenant import check_tenants
+
+    raise typer.Exit(check_tenants(names or [], as_json=as_json))
+
+
 def main() -> None:
     """Run the command line; errors that a person can mend are printed without a traceback."""
     try:

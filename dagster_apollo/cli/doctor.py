@@ -31,7 +31,7 @@ def run_doctor(names: Sequence[str], *, connect: bool, target: str | None, as_js
     if as_json:
         print(json.dumps([asdict(check) for check in checks], indent=2))  # noqa: T201
     else:
-        _print(checks)
+        print_checks(checks)
     return ApolloError.exit_code if any(check.status == "error" for check in checks) else 0
 
 
@@ -49,7 +49,8 @@ def _all_checks(names: Sequence[str], *, connect: bool, target: str | None) -> l
     return checks
 
 
-def _print(checks: Sequence[Check]) -> None:
+def print_checks(checks: Sequence[Check]) -> None:
+    """Show checks as a table, and how many there are of each status."""
     table = Table("", "tenant", "check", "finding and mend", show_lines=False, expand=False)
     for check in checks:
         text = Text(check.finding)
