@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from dagster import DagsterInstance
+from dagster._core.instance.runs.run_domain import RunDomain
 from dagster_postgres import (
     DagsterPostgresStorage,
     PostgresEventLogStorage,
@@ -38,6 +39,11 @@ OVERRIDDEN: Final[tuple[tuple[type, str, tuple[str, ...]], ...]] = (
     (PostgresScheduleStorage, "connect", ("self", "run_id")),
     (PostgresScheduleStorage, "optimize_for_webserver", _WEB),
     (DagsterPostgresStorage, "__init__", _URL),
+    (
+        RunDomain,
+        "ensure_persisted_execution_plan_snapshot",
+        ("self", "execution_plan_snapshot", "job_snapshot_id", "step_keys_to_execute"),
+    ),
     (DagsterInstance, "_get_event_batch_size", ("self",)),
 )
 """What is overridden or called, and the parameters that it was seen to have."""

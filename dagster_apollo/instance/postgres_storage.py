@@ -1,20 +1,28 @@
 """The instance's storage in Postgres: Dagster's own, but with one pool and batched events."""
 
 import logging
+import zlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import sqlalchemy
+from dagster import DagsterInstance
 from dagster._core.events import DagsterEvent
+from dagster._core.snap import ExecutionPlanSnapshot
 from dagster._core.storage.event_log import EventLogStorage
 from dagster._core.storage.event_log.migration import ASSET_KEY_INDEX_COLS
 from dagster._core.storage.runs import RunStorage
+from dagster._core.storage.runs.schema import SnapshotsTable
+from dagster._core.storage.runs.sql_run_storage import SnapshotType
 from dagster._core.storage.schedules import ScheduleStorage
-from dagster._serdes import ConfigurableClassData
+from dagster._serdes import ConfigurableClassData, serialize_value
 from dagster_postgres import DagsterPostgresStorage, PostgresRunStorage, PostgresScheduleStorage
 from dagster_postgres.utils import retry_pg_connection_fn
+from dagster_shared.serdes.utils import hash_str
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -64,6 +72,42 @@ class PooledRunStorage(_Pooled, PostgresRunStorage):
     def connect(self) -> AbstractContextManager[Connection]:
         """A connection of the pool."""
         return self._pool.connect()
+
+    def register_instance(self, instance: DagsterInstance) -> None:
+        """Have the instance serialize the plan of a new run once; stock does it three times.
+
+        It is the largest part of what creating a run costs: twice for the plan's id, then to store
+        it. The id is the digest of the very text that is stored.
+        """
+        super().register_instance(instance)
+        domain = instance.run_domain
+        stock = domain.ensure_persisted_execution_plan_snapshot
+
+        def ensure_persisted(
+            execution_plan_snapshot: ExecutionPlanSnapshot,
+            job_snapshot_id: str,
+            step_keys_to_execute: Sequence[str] | None,
+        ) -> str:
+            if execution_plan_snapshot.job_snapshot_id != job_snapshot_id:
+                # stock says what is wrong with it
+                return stock(execution_plan_snapshot, job_snapshot_id, step_keys_to_execute)
+            return self._ensure_plan(serialize_value(execution_plan_snapshot))
+
+        domain.ensure_persisted_execution_plan_snapshot = (  # type: ignore[method-assign]
+            ensure_persisted
+        )
+
+    def _ensure_plan(self, serialized: str) -> str:
+        snapshot_id = str(hash_str(serialized))
+        if not self.has_execution_plan_snapshot(snapshot_id):
+            row = insert(SnapshotsTable).values(
+                snapshot_id=snapshot_id,
+                snapshot_body=zlib.compress(serialized.encode()),
+                snapshot_type=SnapshotType.EXECUTION_PLAN.value,
+            )
+            with self.connect() as connection:
+                connection.execute(row.on_conflict_do_nothing())
+        return snapshot_id
 
     def has_execution_plan_snapshot(self, execution_plan_snapshot_id: str) -> bool:
         """Whether a plan is stored; stock reads and unpacks all of it to tell."""

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -21,8 +22,10 @@ from dagster import (
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.observe import observe
 from dagster._core.execution.api import execute_run
+from dagster._core.snap import ExecutionPlanSnapshot
 from dagster._core.test_utils import create_run_for_test
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage
+from dagster_shared.serdes import serdes as packing
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
@@ -340,6 +343,38 @@ def test_the_webserver_has_more_connections_but_not_without_bound(
             pytest.raises(OperationalError, match="statement timeout"),
         ):
             connection.execute(text("select pg_sleep(1)"))
+
+
+def test_a_plan_is_serialized_once_and_stored_as_stock_stores_it(
+    make_database: MakeDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = dg.Definitions(assets=ALL[:-1]).resolve_implicit_global_asset_job_def()
+    wrap = packing._transform_for_serialization
+    stored: dict[Kind, list[dict[str, object]]] = {}
+    plans: dict[Kind, int] = {}
+    for kind in KINDS:
+        plans[kind] = 0
+
+        def counted(value: Any, *args: Any, kind: Kind = kind, **more: Any) -> Any:
+            plans[kind] += isinstance(value, ExecutionPlanSnapshot)
+            return wrap(value, *args, **more)
+
+        uri = make_database()
+        with open_instance(kind, uri, tmp_path / kind) as instance:
+            monkeypatch.setattr(packing, "_transform_for_serialization", counted)
+            runs = [instance.create_run_for_job(job) for _ in range(2)]
+            monkeypatch.undo()
+            ids = {run.execution_plan_snapshot_id for run in runs}
+            assert len(ids) == 1
+            plan = instance.get_execution_plan_snapshot(ids.pop() or "")
+            assert plan.step_keys_to_execute
+        stored[kind] = [
+            {name: bytes(it) if name == "snapshot_body" else it for name, it in row.items()}
+            for row in rows_of(uri, "select * from snapshots order by id")
+        ]
+    assert plans == {"stock": 4, "apollo": 2}  # the first run's three times, and the second's once
+    assert len(stored["stock"]) == 2
+    assert stored["apollo"] == stored["stock"]
 
 
 def test_threads_share_a_bounded_pool(migrated_uri: str, tmp_path: Path) -> None:

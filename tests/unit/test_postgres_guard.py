@@ -7,6 +7,7 @@ import pytest
 from dagster import DagsterInstance
 from dagster._core.execution.context.data_version_cache import DataVersionCache
 from dagster._core.instance.methods.event_methods import EventMethods
+from dagster._core.instance.runs.run_domain import RunDomain
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.runs import SqlRunStorage
 from dagster_postgres import (
@@ -39,6 +40,9 @@ EQUALLED = {
     (PostgresScheduleStorage, "__init__"): "ac8f466b4e76",
     (DagsterPostgresStorage, "__init__"): "8e85b361f659",
     (SqlRunStorage, "handle_run_event"): "1c95c3b77926",
+    (SqlRunStorage, "_add_snapshot"): "c2ff91180334",
+    (SqlRunStorage, "add_execution_plan_snapshot"): "be8238fcdfee",
+    (RunDomain, "ensure_persisted_execution_plan_snapshot"): "58a15e8febeb",
     (EventMethods, "handle_new_event"): "db900859da5b",
     (EventMethods, "_get_event_batch_size"): "92c419ba6dbe",
     (DataVersionCache, "_fetch_asset_records"): "c4593f46f0ca",
