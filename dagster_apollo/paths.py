@@ -32,7 +32,7 @@ class TenantPaths:
 
     @property
     def prepared(self) -> Path:
-        """manifest.json, partial_parse.msgpack and state.json of the last preparation."""
+        """manifest.json, digest.json, partial_parse.msgpack, state.json: the last preparation."""
         return self.root / "prepared" / self.target
 
     @property

@@ -44,7 +44,14 @@ class BuildConfig(Config):
 
 @dataclass(frozen=True)
 class TenantProject:
-    """A prepared tenant: what its definitions are made from."""
+    """A prepared tenant: what its definitions are made from.
+
+    Args:
+        settings: the tenant.
+        project: its project, as dagster-dbt knows it.
+        manifest: the digest of its manifest (digest.py).
+        translator: how its nodes look in Dagster.
+    """
 
     settings: TenantSettings
     project: DbtProject

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dagster import Definitions, ResourceDefinition, in_process_executor
 
 from dagster_apollo.dbt.assets import TenantProject, tenant_assets
+from dagster_apollo.dbt.digest import read_digest
 from dagster_apollo.dbt.failed_tenant import failed_tenant
 from dagster_apollo.dbt.jobs import tenant_jobs, tenant_schedule
-from dagster_apollo.dbt.manifest import attach_tests_of_many_parents, read_manifest
+from dagster_apollo.dbt.prepare import digest_path
 from dagster_apollo.dbt.project import tenant_project
 from dagster_apollo.dbt.resource import RunObserver, TenantDbtResource
 from dagster_apollo.dbt.translator import TenantTranslator
@@ -85,15 +86,14 @@ def _reason(settings: TenantSettings, error: Exception) -> str:
 
 
 def load_project(runtime: Runtime, settings: TenantSettings) -> TenantProject:
-    """Prepare a tenant where that is allowed, and read its manifest.
+    """Prepare a tenant where that is allowed, and read its manifest's digest.
 
     Raises:
         PrepareError: the manifest is stale and may not or cannot be prepared here.
     """
     project = tenant_project(settings, runtime.profiles_dir(settings))
     project.prepare_if_dev()
-    manifest = read_manifest(project.manifest_path)
-    attach_tests_of_many_parents(manifest)
+    manifest = read_digest(digest_path(settings))
     return TenantProject(settings, project, manifest, TenantTranslator(settings))
 
 

@@ -1,9 +1,9 @@
 """Preparation: `dbt deps` and `dbt parse`, once for every change, without touching the warehouse.
 
-The result is three files in the tenant's `prepared/<target>` folder: manifest.json for Dagster,
-partial_parse.msgpack for every later dbt run, and state.json, which says what the other two were
-made from. state.json is removed first and written last, so that a crash at any moment leaves a
-tenant that is visibly not prepared, never one with half a result.
+The result is four files in the tenant's `prepared/<target>` folder: manifest.json, its digest for
+Dagster (digest.json), partial_parse.msgpack for every later dbt run, and state.json, which says
+what the others were made from. state.json is removed first and written last, so that a crash at
+any moment leaves a tenant that is visibly not prepared, never one with half a result.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from dagster_apollo.dbt.digest import write_digest
 from dagster_apollo.dbt.environment import dbt_environment
 from dagster_apollo.dbt.fingerprint import FileStamp, Fingerprint, fingerprint
 from dagster_apollo.dbt.manifest import SchemaFinding, read_manifest, unrouted_nodes
@@ -28,10 +29,11 @@ from dagster_apollo.errors import ApolloError, PrepareError
 from dagster_apollo.settings import TenantSettings
 
 MANIFEST_FILE: Final = "manifest.json"
+DIGEST_FILE: Final = "digest.json"
 PARTIAL_PARSE_FILE: Final = "partial_parse.msgpack"
 STATE_FILE: Final = "state.json"
 FAILURE_FILE: Final = "failure.txt"
-_RESULT_FILES: Final = (MANIFEST_FILE, PARTIAL_PARSE_FILE)
+_RESULT_FILES: Final = (MANIFEST_FILE, DIGEST_FILE, PARTIAL_PARSE_FILE)
 
 _LOOK_EVERY_SECONDS: Final = 0.2
 
@@ -91,6 +93,11 @@ class NotPrepared:
 def manifest_path(settings: TenantSettings) -> Path:
     """Where the tenant's prepared manifest is."""
     return settings.paths.prepared / MANIFEST_FILE
+
+
+def digest_path(settings: TenantSettings) -> Path:
+    """Where the digest of the tenant's prepared manifest is."""
+    return settings.paths.prepared / DIGEST_FILE
 
 
 def check_freshness(settings: TenantSettings) -> Freshness:
@@ -251,11 +258,13 @@ def _build(
         before = fingerprint(settings, {}, looked_at=0)
         progress(settings, "parse")
         _run_dbt(settings, ["parse"], staging, environment)
-        unrouted = unrouted_nodes(read_manifest(staging / MANIFEST_FILE))
+        manifest = read_manifest(staging / MANIFEST_FILE)
+        unrouted = unrouted_nodes(manifest)
         if settings.schema:
             unrouted = []  # DBT_SCHEMA decides instead
         if unrouted and settings.snowflake:
             raise PrepareError(_unrouted_message(settings, unrouted))
+        write_digest(manifest, staging / DIGEST_FILE)
         (folder / STATE_FILE).unlink(missing_ok=True)
         sizes = {file: _size(staging / file) for file in _RESULT_FILES}
         for file in _RESULT_FILES:

@@ -9,7 +9,7 @@ from dagster._utils.warnings import disable_dagster_warnings
 from packaging.version import Version
 
 from dagster_apollo.dbt.fingerprint import versions
-from dagster_apollo.dbt.manifest import Manifest, asset_nodes
+from dagster_apollo.dbt.manifest import Manifest, asset_nodes, read_manifest
 from dagster_apollo.dbt.stock import DbtProject, get_asset_check_key_for_test, utils
 from dagster_apollo.dbt.translator import TenantTranslator
 from dagster_apollo.errors import ApolloError
@@ -46,22 +46,23 @@ def resolve_selection(
     """Find what a dbt selection matches.
 
     Args:
-        manifest: the tenant's prepared manifest.
+        manifest: the digest of the tenant's manifest.
         translator: gives nodes their asset keys.
-        project: the tenant's project, for selection by path.
+        project: the tenant's project; dbt selects from its whole manifest.
         select: dbt's `--select`; None selects everything.
         exclude: dbt's `--exclude`.
 
     Raises:
         ApolloError: the selection is not valid, or needs what only a running dbt has (`state:`).
     """
+    whole = read_manifest(project.manifest_path)
     try:
         unique_ids = _select_unique_ids(
             select=select or "fqn:*",
             exclude=exclude or "",
             selector="",
             project=project,
-            manifest_json=manifest,
+            manifest_json=whole,
         )
     except Exception as error:  # noqa: BLE001  # dbt's own classes, of several packages
         raise ApolloError(
@@ -77,6 +78,7 @@ def resolve_selection(
             key
             for unique_id in unique_ids
             if unique_id.startswith("test.")
+            and unique_id in manifest["nodes"]
             and (key := get_asset_check_key_for_test(manifest, translator, unique_id, project))
         )
     return Selection(frozenset(unique_ids), assets, checks)
@@ -87,8 +89,12 @@ def _select_unique_ids(**selection: Any) -> AbstractSet[str]:  # noqa: ANN401
     from dbt_common.events.event_manager_client import cleanup_event_logger
 
     cleanup_event_logger()  # dbt would print a warning of a criterion that matches nothing
-    setattr(utils, "DBT_PYTHON_VERSION", Version(versions()["dbt-core"]))  # noqa: B010
-    return utils.select_unique_ids(**selection)
+    name = "DBT_PYTHON_VERSION"  # absent otherwise, see stock.py
+    setattr(utils, name, Version(versions()["dbt-core"]))
+    try:
+        return utils.select_unique_ids(**selection)
+    finally:
+        setattr(utils, name, None)
 
 
 def selection_arguments(select: str | None, exclude: str | None) -> list[str]:

@@ -36,6 +36,10 @@ finally:
     if _hides_dbt:
         del sys.modules[_DBT]
 
+# where something else imported dagster-dbt before (`dg` does), it would select all nodes by dbt's
+# own code, from what is only a digest of the manifest; without dbt it takes them as they are
+setattr(utils, "DBT_PYTHON_VERSION", None)  # noqa: B010
+
 __all__ = [
     "DagsterDbtTranslator",
     "DagsterDbtTranslatorSettings",

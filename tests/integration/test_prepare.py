@@ -42,7 +42,7 @@ def stamps(env: dict[str, str], tenant: str = "small") -> dict[str, int]:
 def test_both_tenants_are_prepared(env: dict[str, str]) -> None:
     for tenant in ("small", "acme"):
         names = {path.name for path in prepared(env, tenant).iterdir()}
-        assert {"manifest.json", "partial_parse.msgpack", "state.json"} <= names
+        assert {"manifest.json", "digest.json", "partial_parse.msgpack", "state.json"} <= names
 
 
 def test_nothing_to_do_runs_no_dbt(env: dict[str, str], run_apollo: RunApollo) -> None:

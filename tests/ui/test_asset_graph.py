@@ -25,7 +25,7 @@ _SLOW_SQL = """\
 {{ config(materialized="table", schema="ui") }}
 select sum(a.range * b.range) as total from range(3000000) as a, range(300000) as b
 """
-_PREPARED = ("manifest.json", "partial_parse.msgpack", "state.json")
+_PREPARED = ("manifest.json", "digest.json", "partial_parse.msgpack", "state.json")
 
 
 @pytest.fixture(scope="module")

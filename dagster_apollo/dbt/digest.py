@@ -1,0 +1,166 @@
+"""The digest of a manifest: what Dagster is told of a project, and nothing else.
+
+A manifest holds some 12 kB of memory for each node, most of it for dbt alone (macros, hooks,
+unrendered configs), and each process that loads definitions would hold it for its whole life.
+`apollo prepare` writes the digest beside it. It has the manifest's shape, so that dagster-dbt
+reads it as one; what is equal in several nodes is there once.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from dagster_apollo.dbt.manifest import Manifest, attach_tests_of_many_parents
+from dagster_apollo.errors import PrepareError
+
+_NODES: Final = (
+    "nodes",
+    "sources",
+    "exposures",
+    "metrics",
+    "semantic_models",
+    "saved_queries",
+    "unit_tests",
+    "functions",
+)
+"""dagster-dbt looks a node up in these (`get_node`)."""
+
+_ALWAYS: Final = (
+    "unique_id",
+    "resource_type",
+    "name",
+    "package_name",
+    "original_file_path",
+    "fqn",
+    "config",
+    "depends_on",
+    "relation_name",
+)
+"""Read without a default, or to tell of a node by its name."""
+
+_FIELDS: Final = {
+    "test": ("attached_node", "meta", "group", "version"),
+    "source": (
+        *("source_name", "identifier", "database", "schema", "description"),
+        *("columns", "meta", "tags", "group"),
+    ),
+}
+_ASSET_FIELDS: Final = (
+    *("alias", "database", "schema", "description", "raw_code", "checksum"),
+    *("columns", "meta", "tags", "group", "version"),
+)
+_CONFIG: Final = ("schema", "group", "materialized", "meta", "severity")
+_COLUMN: Final = ("data_type", "description", "tags")
+_SHARED: Final = ("config", "depends_on", "columns", "meta", "tags", "group")
+"""Fields that are often equal in many nodes."""
+
+
+def write_digest(manifest: Manifest, path: Path) -> None:
+    """Write the digest of a manifest.
+
+    Args:
+        manifest: all of it; tests of several nodes are attached to one of them in it.
+        path: the digest's file.
+    """
+    attach_tests_of_many_parents(manifest)
+    shared: dict[bytes, int] = {}
+
+    def number(value: object) -> int:
+        return shared.setdefault(orjson.dumps(value), len(shared))
+
+    nodes = {
+        kind: [_packed(_digest(node), number) for node in manifest.get(kind, {}).values()]
+        for kind in _NODES
+    }
+    content = {
+        "metadata": manifest["metadata"],
+        "groups": {
+            key: {name: group.get(name) for name in ("name", "owner")}
+            for key, group in manifest.get("groups", {}).items()
+        },
+        "shared": [orjson.Fragment(value) for value in shared],
+        "by_kind": nodes,
+    }
+    path.write_bytes(orjson.dumps(content))
+
+
+def read_digest(path: Path) -> Manifest:
+    """Read a digest.
+
+    Nodes share what is equal in them: take them as they are, and change nothing.
+
+    Returns:
+        A manifest with the nodes' properties that Dagster is told of.
+
+    Raises:
+        PrepareError: the file is missing, or is not a whole digest.
+    """
+    try:
+        content = orjson.loads(path.read_bytes())
+        return _unpacked(content)
+    except FileNotFoundError:
+        raise PrepareError(f"There is no {path}. Run `apollo prepare`.") from None
+    except OSError as error:
+        raise PrepareError(
+            f"{path} cannot be read: {os.strerror(error.errno or 0)}. Make it a readable file."
+        ) from None
+    except (ValueError, LookupError, TypeError):
+        raise PrepareError(f"{path} is damaged. Run `apollo prepare --force`.") from None
+
+
+def _digest(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node with the properties that Dagster is told of; those without a value are left out."""
+    fields = _FIELDS.get(node["resource_type"], _ASSET_FIELDS)
+    found = {
+        **{name: node[name] for name in _ALWAYS if name in node},
+        **{name: node[name] for name in fields if node.get(name)},
+    }
+    found["config"] = {
+        name: value for name in _CONFIG if (value := node.get("config", {}).get(name)) is not None
+    }
+    if "depends_on" in node:
+        found["depends_on"] = {"nodes": node["depends_on"].get("nodes", [])}
+    if "columns" in found:
+        found["columns"] = {
+            name: {field: column[field] for field in _COLUMN if column.get(field)}
+            for name, column in found["columns"].items()
+        }
+    return found
+
+
+def _packed(node: dict[str, Any], number: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {name: number(value) if name in _SHARED else value for name, value in node.items()}
+
+
+def _unpacked(content: Mapping[str, Any]) -> Manifest:
+    shared = content["shared"]
+    manifest: dict[str, Any] = {"metadata": content["metadata"], "groups": content["groups"]}
+    for kind in _NODES:
+        manifest[kind] = found = {}
+        for node in content["by_kind"][kind]:
+            for name in _SHARED:
+                if name in node:
+                    node[name] = shared[node[name]]
+            found[node["unique_id"]] = node
+    manifest["parent_map"], manifest["child_map"] = _maps(
+        node for kind in _NODES for node in manifest[kind].values()
+    )
+    return manifest
+
+
+def _maps(
+    nodes: Iterable[Mapping[str, Any]],
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Each node's parents and children, as dbt works them out from the same fields."""
+    parents: dict[str, list[str]] = {}
+    children: dict[str, list[str]] = {}
+    for node in nodes:
+        key = node["unique_id"]
+        parents[key] = node.get("depends_on", {}).get("nodes", [])
+        children.setdefault(key, [])
+        for parent in parents[key]:
+            children.setdefault(parent, []).append(key)
+    return parents, children
