@@ -8,6 +8,8 @@ from typing import Any
 from dagster import AssetExecutionContext, AssetsDefinition, Config
 from pydantic import Field
 
+from dagster_apollo.collection import collection_paused
+from dagster_apollo.dbt.load_costs import types_taken_as_they_are
 from dagster_apollo.dbt.manifest import Manifest
 from dagster_apollo.dbt.process import stop_dbt
 from dagster_apollo.dbt.resource import TenantDbtResource
@@ -81,6 +83,11 @@ def build_arguments(config: BuildConfig, selection: list[str]) -> list[str]:
 
 def tenant_assets(prepared: TenantProject) -> AssetsDefinition:
     """The tenant's assets, built by one `dbt build` a run."""
+    with collection_paused(), types_taken_as_they_are():
+        return _assets(prepared)
+
+
+def _assets(prepared: TenantProject) -> AssetsDefinition:
 
     @dbt_assets(
         manifest=prepared.manifest,

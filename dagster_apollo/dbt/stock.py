@@ -20,16 +20,19 @@ try:
         DbtCliInvocation,
         DbtCliResource,
         DbtProject,
+        asset_utils,
         build_schedule_from_dbt_selection,
         dbt_assets,
         utils,
     )
+    from dagster_dbt import __version__ as dagster_dbt_version
     from dagster_dbt.asset_utils import (
         get_asset_check_key_for_test,
         get_dbt_test_names_for_check_keys,
         get_subset_selection_for_context,
     )
     from dagster_dbt.core.dbt_event_iterator import DbtDagsterEventType
+    from dagster_dbt.dagster_dbt_translator import DbtManifestWrapper
     from dagster_dbt.dbt_manifest import DbtManifestParam, validate_manifest
     from dagster_dbt.dbt_project import DbtProjectPreparer
 finally:
@@ -47,9 +50,12 @@ __all__ = [
     "DbtCliResource",
     "DbtDagsterEventType",
     "DbtManifestParam",
+    "DbtManifestWrapper",
     "DbtProject",
     "DbtProjectPreparer",
+    "asset_utils",
     "build_schedule_from_dbt_selection",
+    "dagster_dbt_version",
     "dbt_assets",
     "get_asset_check_key_for_test",
     "get_dbt_test_names_for_check_keys",

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from dagster import AssetKey, AssetSpec
 
+from dagster_apollo.dbt.asset_specs import KNOWN, SpecMaker
 from dagster_apollo.dbt.stock import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 from dagster_apollo.settings import TenantSettings
 from dagster_apollo.tenants import is_owner
@@ -28,6 +29,7 @@ class TenantTranslator(DagsterDbtTranslator):
         super().__init__(_SETTINGS)
         self._tenant = settings.tenant
         self._specs: dict[tuple[int, str, int], AssetSpec] = {}
+        self._makers: dict[tuple[int, int], SpecMaker] = {}
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
         """`[tenant, ...dbt's own key]`, so that equal names of two tenants never meet."""
@@ -60,12 +62,20 @@ class TenantTranslator(DagsterDbtTranslator):
         """
         memo = (id(manifest), unique_id, id(project))
         if memo not in self._specs:
-            spec = super().get_asset_spec(manifest, unique_id, project)
             kind = _kind(self.get_resource_props(manifest, unique_id))
-            if kind is not None and kind not in spec.kinds:
-                spec = spec.replace_attributes(kinds={*spec.kinds, kind})
-            self._specs[memo] = spec
+            if KNOWN and project:
+                self._specs[memo] = self._maker(manifest, project).spec(unique_id, kind)
+            else:
+                spec = super().get_asset_spec(manifest, unique_id, project)
+                kinds = {*spec.kinds, *([kind] if kind else [])}
+                self._specs[memo] = spec.replace_attributes(kinds=kinds)
         return self._specs[memo]
+
+    def _maker(self, manifest: Mapping[str, Any], project: DbtProject) -> SpecMaker:
+        memo = (id(manifest), id(project))
+        if memo not in self._makers:
+            self._makers[memo] = SpecMaker(self, manifest, project)
+        return self._makers[memo]
 
 
 def _folder(props: Mapping[str, Any]) -> str | None:

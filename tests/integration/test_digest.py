@@ -13,11 +13,13 @@ import pytest
 from dagster import AssetsDefinition, AssetSpec, Definitions
 from dagster._core.definitions.repository_definition import RepositoryDefinition
 
+from dagster_apollo.dbt.asset_specs import KNOWN
 from dagster_apollo.dbt.assets import TenantProject
 from dagster_apollo.dbt.code_location import load_project, tenant_code_location
-from dagster_apollo.dbt.manifest import attach_tests_of_many_parents, read_manifest
+from dagster_apollo.dbt.manifest import asset_nodes, attach_tests_of_many_parents, read_manifest
 from dagster_apollo.dbt.prepare import digest_path, manifest_path
 from dagster_apollo.dbt.resource import RunObserver
+from dagster_apollo.dbt.stock import DagsterDbtTranslator
 from dagster_apollo.dbt.translator import TenantTranslator
 from dagster_apollo.paths import CHECKOUT
 from dagster_apollo.runtime import start
@@ -76,7 +78,7 @@ def theirs(whole: TenantProject) -> Made:
 
 def said(spec: AssetSpec) -> dict[str, Any]:
     """All that a spec says, in an order of its own."""
-    fields = spec._asdict()
+    fields: dict[str, Any] = {**spec._asdict()}
     fields["metadata"] = {k: v for k, v in spec.metadata.items() if k not in _OWN}
     fields["deps"] = sorted(spec.deps, key=lambda dep: dep.asset_key)
     return fields
@@ -92,8 +94,8 @@ def test_each_asset_says_the_same(ours: Made, theirs: Made) -> None:
 
 
 def test_each_check_says_the_same(ours: Made, theirs: Made) -> None:
-    mine = {spec.key: spec._asdict() for spec in ours.assets.check_specs}
-    expected = {spec.key: spec._asdict() for spec in theirs.assets.check_specs}
+    mine = {spec.key: {**spec._asdict()} for spec in ours.assets.check_specs}
+    expected = {spec.key: {**spec._asdict()} for spec in theirs.assets.check_specs}
     for fields in (*mine.values(), *expected.values()):
         fields["additional_deps"] = sorted(fields["additional_deps"], key=lambda dep: dep.asset_key)
     assert len(expected) > 100
@@ -138,6 +140,24 @@ def test_the_digest_is_a_fraction_of_the_manifest(prepared: TenantProject) -> No
         Path(path(prepared.settings)).stat().st_size for path in (digest_path, manifest_path)
     )
     assert digest < manifest / 3
+
+
+def test_a_spec_made_in_one_step_says_what_dagster_dbt_says_in_five(whole: TenantProject) -> None:
+    class Stock(TenantTranslator):
+        def get_asset_spec(self, *arguments: Any) -> AssetSpec:
+            return DagsterDbtTranslator.get_asset_spec(self, *arguments)
+
+    stock = Stock(whole.settings)
+    nodes = [*asset_nodes(whole.manifest), *whole.manifest["sources"].values()]
+    assert KNOWN
+    assert {node["resource_type"] for node in nodes} == {"model", "seed", "snapshot", "source"}
+    for node in nodes:
+        arguments = (whole.manifest, node["unique_id"], whole.project)
+        mine, expected = (said(it.get_asset_spec(*arguments)) for it in (whole.translator, stock))
+        kinds = {tag for tag in mine["tags"] if tag not in expected["tags"]}
+        assert len(kinds) <= 1
+        mine["tags"] = {tag: it for tag, it in mine["tags"].items() if tag not in kinds}
+        assert mine == expected
 
 
 def test_the_graph_is_the_manifests(prepared: TenantProject, whole: TenantProject) -> None:
