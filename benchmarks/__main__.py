@@ -12,9 +12,9 @@ from typing import Final
 from benchmarks import table
 from benchmarks.bench import FULL, QUICK, Bench, with_rounds
 from benchmarks.machine import about
-from benchmarks.measurements import all_measurements
 from benchmarks.plot import Point, to_svg
 from benchmarks.postgres import postgres_server
+from benchmarks.registry import all_measurements
 from benchmarks.table import Row
 from benchmarks.unmeasured import UNMEASURED
 from dagster_apollo.paths import CHECKOUT
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, postgres_server() as server:
         bench = Bench(server, Path(folder), sizes)
         for name, measure in measurements.items():
-            if not options.only or name in options.only:
+            if name in (options.only or measurements.keys() - sizes.left_out):
                 bench.say(name)
                 write(measure(bench), quick=options.quick)
     print(_files(options.quick)["md"].read_text())
@@ -57,8 +57,13 @@ def write(new: Sequence[Row], *, quick: bool) -> None:
     RESULTS.mkdir(exist_ok=True)
     old = table.from_json(files["json"].read_text()) if files["json"].exists() else []
     unmeasured = {row.key for row in UNMEASURED}
-    measured = [row for row in table.merge(old, new) if row.samples and row.key not in unmeasured]
-    names = list(all_measurements(QUICK if quick else FULL))
+    measured = [
+        row
+        for row in table.merge(old, new)
+        if (row.samples or row.taken) and row.key not in unmeasured
+    ]
+    sizes = QUICK if quick else FULL
+    names = list(all_measurements(sizes))
     order = [f"{name}{part}" for name in names for part in ("", "-cpu", "-memory", "-connections")]
     rows = [*table.in_order([*measured, *table.missing(measured, names)], order), *UNMEASURED]
     described = {**about(), "Taken": table.taken_text(rows), **({"Quick": _QUICK} if quick else {})}

