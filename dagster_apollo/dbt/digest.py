@@ -37,24 +37,26 @@ _ALWAYS: Final = (
     "fqn",
     "config",
     "depends_on",
-    "relation_name",
 )
 """Read without a default, or to tell of a node by its name."""
 
 _FIELDS: Final = {
     "test": ("attached_node", "meta", "group", "version"),
     "source": (
-        *("source_name", "identifier", "database", "schema", "description"),
+        *("source_name", "identifier", "database", "schema", "relation_name", "description"),
         *("columns", "meta", "tags", "group"),
     ),
 }
 _ASSET_FIELDS: Final = (
-    *("alias", "database", "schema", "description", "raw_code", "checksum"),
+    *("alias", "database", "schema", "relation_name", "description", "raw_code", "checksum"),
     *("columns", "meta", "tags", "group", "version"),
 )
 _CONFIG: Final = ("schema", "group", "materialized", "meta", "severity")
 _COLUMN: Final = ("data_type", "description", "tags")
-_SHARED: Final = ("config", "depends_on", "columns", "meta", "tags", "group")
+_SHARED: Final = (
+    *("resource_type", "package_name", "original_file_path"),
+    *("config", "depends_on", "columns", "meta", "tags", "group"),
+)
 """Fields that are often equal in many nodes."""
 
 
@@ -137,6 +139,7 @@ def _packed(node: dict[str, Any], number: Any) -> dict[str, Any]:  # noqa: ANN40
 
 def _unpacked(content: Mapping[str, Any]) -> Manifest:
     shared = content["shared"]
+    texts: dict[str, str] = {}
     manifest: dict[str, Any] = {"metadata": content["metadata"], "groups": content["groups"]}
     for kind in _NODES:
         manifest[kind] = found = {}
@@ -144,6 +147,9 @@ def _unpacked(content: Mapping[str, Any]) -> Manifest:
             for name in _SHARED:
                 if name in node:
                     node[name] = shared[node[name]]
+            texts.setdefault(node["name"], node["name"])
+            if "fqn" in node:
+                node["fqn"] = [texts.setdefault(text, text) for text in node["fqn"]]
             found[node["unique_id"]] = node
     manifest["parent_map"], manifest["child_map"] = _maps(
         node for kind in _NODES for node in manifest[kind].values()
@@ -160,7 +166,6 @@ def _maps(
     for node in nodes:
         key = node["unique_id"]
         parents[key] = node.get("depends_on", {}).get("nodes", [])
-        children.setdefault(key, [])
         for parent in parents[key]:
             children.setdefault(parent, []).append(key)
     return parents, children

@@ -19,7 +19,7 @@ import yaml
 from dagster_apollo.profiles import profile_of
 from dagster_apollo.settings import TenantSettings
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 """Of what is prepared: a new one where the digest's fields or shape change (digest.py)."""
 _RACY_NANOSECONDS: Final = 2_000_000_000
 _ROOT_FILES: Final = (

@@ -309,11 +309,29 @@ def test_loading_again_runs_no_dbt(env: dict[str, str], definitions: Definitions
     assert {path: path.stat().st_mtime_ns for path in prepared.glob("[!.]*")} == before
 
 
-def test_loading_imports_no_dbt(env: dict[str, str], definitions: Definitions) -> None:
-    """It would cost every process a second and 50 MB."""
+def test_loading_imports_neither_dbt_nor_what_only_column_lineage_and_dbt_cloud_need(
+    env: dict[str, str], definitions: Definitions
+) -> None:
+    """They would cost every process more than a second and 100 MB."""
     code = (
-        "import sys; from dagster_apollo.definitions import defs; defs.get_repository_def()\n"
-        "print(*(name for name in sys.modules if name.split('.')[0] == 'dbt'))"
+        "import gc, sys; from dagster_apollo.definitions import defs; defs.get_repository_def()\n"
+        "unwanted = ('dbt', 'sqlglot', 'requests', 'dagster._grpc.client', 'dagster_dbt.cloud')\n"
+        "print(*(name for name in unwanted if name in sys.modules))\n"
+        "assert gc.isenabled()"
     )
     result = run_python(code, env)
+    assert result.returncode == 0, result.stderr
     assert result.stdout.split() == []
+
+
+def test_what_dagster_dbt_has_beside_is_there_for_those_who_ask(env: dict[str, str]) -> None:
+    code = (
+        "import dagster_apollo.dbt.stock\n"
+        "from dagster_dbt import DbtCloudResource, DbtProjectComponent\n"
+        "from dagster_dbt.core import dbt_cli_event as event\n"
+        "assert isinstance(DbtCloudResource, type) and isinstance(DbtProjectComponent, type)\n"
+        "query = event.optimize(event.parse_one('select 1 as a', dialect='duckdb'))\n"
+        "print(query.named_selects, event.to_table('t').find(event.exp.Table).name)\n"
+    )
+    result = run_python(code, env)
+    assert result.stdout.strip() == "['a'] t", result.stderr
