@@ -34,11 +34,10 @@ def output_of(home: Path, uri: str, *arguments: str, **others: str) -> tuple[int
     return process.wait(90), (home / "log").read_text()
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
 def test_it_does_not_start_without_authentication_where_others_can_reach_it(
-    tmp_path: Path, migrated_uri: str, code_server: CodeServer, host: str
+    tmp_path: Path, migrated_uri: str, code_server: CodeServer
 ) -> None:
-    code, output = output_of(tmp_path, migrated_uri, "--host", host, **located(code_server))
+    code, output = output_of(tmp_path, migrated_uri, "--host", "0.0.0.0", **located(code_server))
     assert code == 2
     assert "APOLLO_ADMIN_PASSWORD: is not set, nor is APOLLO_USERS or APOLLO_OIDC_ISSUER" in output
     assert "Traceback" not in output
@@ -178,30 +177,30 @@ def test_dagster_s_own_client_works_with_a_token_and_an_open_websocket_ends_with
 
 
 def test_a_token_is_made_listed_and_revoked_at_the_command_line(
-    tmp_path: Path, migrated_uri: str, run_apollo: RunApollo
+    tmp_path: Path, migrated_uri: str, call_apollo: RunApollo
 ) -> None:
-    env = environment_of(tmp_path, migrated_uri)
-    made = run_apollo(["token", "create", "export", "--role", "operator", "--days", "30"], env)
+    env = environment_of(tmp_path, migrated_uri, TMPDIR=str(tmp_path))
+    made = call_apollo(["token", "create", "export", "--role", "operator", "--days", "30"], env)
     assert made.returncode == 0, made.stderr
     token = made.stdout.strip()
     assert token.startswith("apollo_")
-    listed = run_apollo(["token", "list", "--json"], env).stdout
+    listed = call_apollo(["token", "list", "--json"], env).stdout
     (record,) = json.loads(listed)
     assert record["name"] == "export"
     assert record["role"] == "operator"
     assert record["created_by"].startswith("cli:")
     assert record["is_valid"]
     assert token not in listed
-    assert "export" in run_apollo(["token", "list"], env).stdout
-    again = run_apollo(["token", "create", "export"], env)
+    assert "export" in call_apollo(["token", "list"], env).stdout
+    again = call_apollo(["token", "create", "export"], env)
     assert again.returncode == 2
     assert "There is, or was, a token named export" in again.stderr
-    assert run_apollo(["token", "revoke", "export"], env).returncode == 0
-    assert run_apollo(["token", "revoke", "export"], env).returncode == 2
-    assert run_apollo(["token", "create", "x", "--role", "king"], env).returncode == 2
-    (record,) = json.loads(run_apollo(["token", "list", "--json"], env).stdout)
+    assert call_apollo(["token", "revoke", "export"], env).returncode == 0
+    assert call_apollo(["token", "revoke", "export"], env).returncode == 2
+    assert call_apollo(["token", "create", "x", "--role", "king"], env).returncode == 2
+    (record,) = json.loads(call_apollo(["token", "list", "--json"], env).stdout)
     assert not record["is_valid"]
-    without = run_apollo(["token", "list"], {**env, "DAGSTER_PG_URI": ""})
+    without = call_apollo(["token", "list"], {**env, "DAGSTER_PG_URI": ""})
     assert without.returncode == 2
     assert "DAGSTER_PG_URI: is not set" in without.stderr
 
