@@ -2,7 +2,7 @@
 # All it takes is Python 3.11 or later, and make.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-unit rehearse bench bench-quick lint parse lock clean
+.PHONY: help run dev test test-unit rehearse bench bench-quick lint parse lock lock-peers clean
 
 # The version of dbt: 1.11 (requirements*.txt) or 1.10 (an environment of its own).
 DBT ?= 1.11
@@ -48,7 +48,7 @@ rehearse: $(DEV) ## Deploy render.yaml on this machine and use it in a browser, 
 	@scripts/install-test-tools
 	APOLLO_REQUIRE_ALL=1 $(BIN)/python -m pytest tests/rehearsal -s $(PYTEST_ARGS)
 
-bench: $(DEV) ## Measure Apollo against bare dbt and stock Dagster (ARGS='--only run-100' for one row)
+bench: $(DEV) ## Measure Apollo against bare dbt, stock Dagster and others (ARGS='--only run-100' for one row)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-quick: $(DEV) ## The same with small projects
@@ -64,7 +64,7 @@ lint: $(DEV) ## Check style, types, workflows, deployments and requirements
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	scripts/lint-deploy $(VENV)
-	@if grep -nE '://|^-|index-url|find-links' requirements*.txt; then echo "Requirements name no index and no address."; exit 1; fi
+	@if grep -nE '://|^-|index-url|find-links' requirements*.txt benchmarks/peers/*/requirements.txt; then echo "Requirements name no index and no address."; exit 1; fi
 
 parse: $(RUN) ## Run dbt deps and dbt parse for every tenant (or TENANT=name), without a warehouse
 	@scripts/parse $(VENV) $(if $(TENANT),'$(TENANT)')
@@ -76,6 +76,12 @@ lock: $(DEV) ## Recompile requirements*.txt from pyproject.toml (LOCK_ARGS=--upg
 	$(COMPILE) --extra dev --output-file requirements-dev.txt
 	$(COMPILE) --constraints requirements-dev.txt --output-file requirements.txt
 	printf 'dbt-core<1.11\ndbt-snowflake<1.11\n' | $(COMPILE) - --extra dev --output-file requirements-dev-dbt-1.10.txt
+
+lock-peers: $(DEV) ## Recompile the requirements of those that the benchmarks compare with
+	for peer in prefect cosmos; do \
+	    $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+	        --custom-compile-command "make lock-peers" $(LOCK_ARGS) benchmarks/peers/$$peer/requirements.in \
+	        --output-file benchmarks/peers/$$peer/requirements.txt || exit; done
 
 clean: ## Remove environments and caches; the instance (.dagster) and .env stay
 	rm -rf .venv .venv-dbt-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,7 +16,6 @@ from benchmarks.plot import Point, to_svg
 from benchmarks.postgres import postgres_server
 from benchmarks.registry import all_measurements
 from benchmarks.table import Row
-from benchmarks.unmeasured import UNMEASURED
 from dagster_apollo.paths import CHECKOUT
 
 RESULTS: Final = CHECKOUT / "benchmarks" / "results"
@@ -56,16 +55,12 @@ def write(new: Sequence[Row], *, quick: bool) -> None:
     files = _files(quick)
     RESULTS.mkdir(exist_ok=True)
     old = table.from_json(files["json"].read_text()) if files["json"].exists() else []
-    unmeasured = {row.key for row in UNMEASURED}
-    measured = [
-        row
-        for row in table.merge(old, new)
-        if (row.samples or row.taken) and row.key not in unmeasured
-    ]
+    # one with no samples says what failed, and when
+    measured = [row for row in table.merge(old, new) if (row.samples or row.taken)]
     sizes = QUICK if quick else FULL
     names = list(all_measurements(sizes))
     order = [f"{name}{part}" for name in names for part in ("", "-cpu", "-memory", "-connections")]
-    rows = [*table.in_order([*measured, *table.missing(measured, names)], order), *UNMEASURED]
+    rows = table.in_order([*measured, *table.missing(measured, names)], order)
     described = {**about(), "Taken": table.taken_text(rows), **({"Quick": _QUICK} if quick else {})}
     markdown = table.to_markdown(rows, described)
     files["json"].write_text(table.to_json(rows, described))

@@ -26,6 +26,7 @@ class Sizes:
         definitions: the project whose definitions are loaded; `definitions_rounds` times.
         services: the project that services serve, whose runs are launched `service_rounds` times.
         idle_seconds: how long services are watched when they have nothing to do.
+        peers: the project that others run, of which one needs a second or two for each node.
         left_out: measurements that take too long to be made unless they are asked for by name.
     """
 
@@ -40,11 +41,13 @@ class Sizes:
     services: int
     service_rounds: int
     idle_seconds: int
+    peers: int
     left_out: frozenset[str] = frozenset()
 
 
-FULL: Final = Sizes({100: 3, 1000: 1}, (125, 1250), 1000, 100, 1000, 5, 5000, 1, 1000, 1, 600)
-QUICK: Final = Sizes({30: 1}, (20, 60), 50, 10, 30, 3, 200, 1, 30, 1, 60, frozenset({"idle"}))
+_SLOW: Final = frozenset({"idle", "prefect-dbt", "cosmos"})
+FULL: Final = Sizes({100: 3, 1000: 1}, (125, 1250), 1000, 100, 1000, 5, 5000, 1, 1000, 1, 600, 100)
+QUICK: Final = Sizes({30: 1}, (20, 60), 50, 10, 30, 3, 200, 1, 30, 1, 60, 10, _SLOW)
 
 
 def with_rounds(sizes: Sizes, rounds: int) -> Sizes:

@@ -76,7 +76,8 @@ class Server:
             def query(text: str, *values: object) -> list[tuple[Any, ...]]:
                 with connection.cursor() as cursor:
                     cursor.execute(text, values)
-                    return cursor.fetchall()
+                    rows: list[tuple[Any, ...]] = cursor.fetchall()
+                return rows
 
             yield query
 

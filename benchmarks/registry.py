@@ -5,6 +5,7 @@ from functools import partial
 
 from benchmarks import measurements, service_rows
 from benchmarks.bench import Bench, Sizes
+from benchmarks.peers import rows as peers
 from benchmarks.table import Row
 
 Measurement = Callable[[Bench], list[Row]]
@@ -23,4 +24,6 @@ def all_measurements(sizes: Sizes) -> dict[str, Measurement]:
         "daemon-path": service_rows.daemon_path,
         "memory-services": service_rows.memory,
         "idle": service_rows.idle,
+        "prefect-dbt": peers.prefect,
+        "cosmos": peers.cosmos,
     }

@@ -143,7 +143,7 @@ def running(side: Platform, place: Workplace, server: Server) -> Iterator[Servic
             place.forget_instance()
         for name, command, env in _commands(side, place, uri, web, code):
             log = _log(place.root, side, name)
-            process = stack.enter_context(_started(command, env, place.root, log))
+            process = stack.enter_context(started(command, env, place.root, log))
             services.pids[name] = process.pid
             if name == "code server":
                 _wait(services, lambda: _is_open(code))
@@ -211,9 +211,10 @@ def _commands(
 
 
 @contextmanager
-def _started(
+def started(
     command: list[str], env: Mapping[str, str], cwd: Path, log: Path
 ) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that ends with the `with` block, and all that it started with it."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, subreaper.__file__, *command],

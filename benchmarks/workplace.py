@@ -204,11 +204,28 @@ class Workplace:
             "BENCHMARK_EXECUTOR": executor,
         }
 
-    def _bare_build(self) -> Usage:
-        target = self._root / "bare"
+    def peer_environment(self, python: Path) -> dict[str, str]:
+        """The environment of a peer, which has packages of its own and no part of this checkout."""
+        env = self._dbt_environment(self._new_target("peer"))
+        del env["PYTHONPATH"]
+        return {
+            **env,
+            "PATH": os.pathsep.join([os.fspath(python.parent), os.environ["PATH"]]),
+            "BENCHMARK_PROJECT": os.fspath(self._plain),
+            "BENCHMARK_PROFILE": NAME,
+            "BENCHMARK_PROFILES": os.fspath(self._profiles),
+        }
+
+    def _new_target(self, name: str) -> Path:
+        """A target folder with nothing but a warm partial parse."""
+        target = self._root / name
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
         shutil.copy(self._plain / "target" / "partial_parse.msgpack", target)
+        return target
+
+    def _bare_build(self) -> Usage:
+        target = self._new_target("bare")
         env = self._dbt_environment(target)
         return process.run(dbt_command(["build"]), env=env, cwd=self._plain, log=self._log)
 
