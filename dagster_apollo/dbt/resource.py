@@ -20,6 +20,7 @@ from dagster import AssetExecutionContext, OpExecutionContext
 from packaging.version import Version
 from pydantic import PrivateAttr
 
+from dagster_apollo.dbt.drain import Drain
 from dagster_apollo.dbt.environment import dbt_environment
 from dagster_apollo.dbt.fingerprint import versions
 from dagster_apollo.dbt.prepare import PARTIAL_PARSE_FILE
@@ -95,21 +96,22 @@ class TenantDbtInvocation(DbtCliInvocation):
         stdout = self.process.stdout
         if stdout is None or stdout.closed:
             return
+        drain = Drain(stdout)
         try:
-            with stdout:
-                for raw_line in stdout:
-                    line = raw_line.decode(errors="replace").rstrip("\r\n")
-                    event = _parse_event(line)
-                    if event is None:
-                        yield line
-                        continue
-                    if event["info"].get("level") == "error":
-                        self._error_messages.append(str(event["info"]["msg"]))
-                    if self.observer:
-                        self.observer.on_event(event)
-                    yield event
+            for raw_line in drain.lines():
+                line = raw_line.decode(errors="replace").rstrip("\r\n")
+                event = _parse_event(line)
+                if event is None:
+                    yield line
+                    continue
+                if event["info"].get("level") == "error":
+                    self._error_messages.append(str(event["info"]["msg"]))
+                if self.observer:
+                    self.observer.on_event(event)
+                yield event
         except BaseException:  # interrupted, or the reader gave up
             stop_dbt(self.process)
+            drain.join()
             raise
 
 
