@@ -17,7 +17,8 @@ from dagster_apollo.dbt.prepare import NotPrepared, prepare_each
 from dagster_apollo.environment import read_environment
 from dagster_apollo.errors import ApolloError, ConfigurationError, TenantError
 from dagster_apollo.runtime import Runtime, start
-from dagster_apollo.tenants import CONFIG_FILE, Tenant
+from dagster_apollo.tenant_config import CONFIG_FILE
+from dagster_apollo.tenants import Tenant
 
 _STAND_INS: Final[Mapping[str, str]] = {
     f"SNOWFLAKE_{name}": "not-known-here"

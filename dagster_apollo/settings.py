@@ -41,6 +41,7 @@ from dagster_apollo.errors import (
     Problem,
     TenantError,
 )
+from dagster_apollo.own_variables import OWN_VARIABLE_PREFIX
 from dagster_apollo.paths import CHECKOUT, TenantPaths
 from dagster_apollo.private_key import PrivateKey, normalise
 from dagster_apollo.private_key import read as read_key
@@ -53,8 +54,6 @@ _PASSPHRASE_FAULTS: Final = frozenset(
 )
 _COMMON_TO_TENANTS: Final = frozenset({"DBT_TARGET", "DBT_THREADS"})
 _PREFIXED = re.compile(r"^([A-Za-z0-9_]+?)__((?:SNOWFLAKE|DBT)_\w+)$")
-OWN_VARIABLE_PREFIX: Final = "DBT_ENV_"
-"""What the names of a tenant's own variables begin with; dbt's convention, secrets included."""
 _TENANTS_OWN: Final = frozenset({"DBT_SCHEMA", "DBT_PROFILE_NAME"})
 
 
@@ -87,7 +86,8 @@ class TenantSettings:
         snowflake: the connection; None on DuckDB.
         paths: where the tenant's derived files are.
         key_is_encrypted: whether the private key came with a passphrase.
-        own_variables: the tenant's own DBT_ENV_ variables, handed to its dbt as they are.
+        own_variables: the tenant's own variables, handed to its dbt as they are: those that its
+            apollo.yml gives or lets pass, and DBT_ENV_ ones.
     """
 
     tenant: Tenant
@@ -291,8 +291,27 @@ def _load_tenant(
         ),
         paths=TenantPaths(dagster_home, tenant.identifier, values.dbt_target),
         key_is_encrypted=bool(values.snowflake_private_key_passphrase),
-        own_variables={k: v for k, v in variables.items() if k.startswith(OWN_VARIABLE_PREFIX)},
+        own_variables={
+            **tenant.config.env,
+            **{k: v for k, v in variables.items() if k.startswith(OWN_VARIABLE_PREFIX)},
+            **dict(_passed_variables(tenant, environ, several=several)),
+        },
     )
+
+
+def _passed_variables(
+    tenant: Tenant, environ: Mapping[str, str], *, several: bool
+) -> Iterator[tuple[str, str]]:
+    """The variables that apollo.yml's `env_from` names, as far as they are set.
+
+    One that is not set is for dbt to miss, in the words of the file that needs it.
+    """
+    for name in tenant.config.env_from:
+        prefixed = f"{tenant.variable_prefix}{name}"
+        if prefixed in environ:
+            yield name, environ[prefixed]
+        elif name in environ and not several:
+            yield name, environ[name]
 
 
 def _variables_of(

@@ -9,80 +9,16 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from dagster_apollo.errors import TenantError
+from dagster_apollo.tenant_config import CONFIG_FILE, TenantConfig
 
 PROJECT_FILE = "dbt_project.yml"
-CONFIG_FILE = "apollo.yml"
 _FOLDER_PREFIX = "dbt_"
-_CRON_FIELDS = {
-    "minute": (0, 59, ""),
-    "hour": (0, 23, ""),
-    "day": (1, 31, "l"),
-    "month": (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
-    "weekday": (0, 7, "sun mon tue wed thu fri sat"),
-}
-_CRON_ITEM = re.compile(r"(?:[*?]|(\w+)(?:-(\w+))?(?:#[1-5])?)(?:/[1-9]\d*)?", re.ASCII)
-
-
-def _cron(value: str) -> str:
-    fields = value.split()
-    if len(fields) != len(_CRON_FIELDS):
-        raise ValueError("a cron expression has five fields, e.g. '0 6 * * *'")
-    for field, (name, (low, high, words)) in zip(fields, _CRON_FIELDS.items(), strict=True):
-        for item in field.lower().split(","):
-            match = _CRON_ITEM.fullmatch(item)
-            if match is None or not all(
-                low <= int(end) <= high if end.isdigit() else end in words.split()
-                for end in match.groups()
-                if end is not None
-            ):
-                raise ValueError(f"its {name} is not valid, unlike e.g. '0 6 * * *'")
-    return value
-
-
-def _timezone(value: str) -> str:
-    if value not in available_timezones():
-        raise ValueError("not a name of the IANA time zone database, e.g. 'Europe/London'")
-    return value
-
-
-def is_owner(value: str) -> bool:
-    """Whether Dagster takes a text for an owner; it refuses all definitions for a wrong one."""
-    return bool(re.fullmatch(r"team:[\w\- ]+|[^@\s]+@[^@\s]+\.[^@\s]+", value, re.ASCII))
-
-
-def _owner(value: str) -> str:
-    if not is_owner(value):
-        raise ValueError("an owner is team:NAME or an e-mail address")
-    return value
-
-
-class TenantConfig(BaseModel):
-    """The contents of apollo.yml; every key is optional."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    cron: Annotated[str, AfterValidator(_cron)] = "0 6 * * *"
-    """When `<tenant>_build` is scheduled in production."""
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
-    """The zone that cron is read in."""
-    owners: tuple[Annotated[str, AfterValidator(_owner)], ...] = ()
-    """Owners (`team:NAME` or an e-mail address) of assets whose dbt group names none."""
-    alert_route: str | None = None
-    """Where alerts of this tenant go; a tag on its runs."""
-    pool_limit: Annotated[int, Field(ge=1)] | None = None
-    """How many of the tenant's dbt processes may run at once; unset: one on DuckDB."""
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The time zone as an object."""
-        return ZoneInfo(self.timezone)
 
 
 @dataclass(frozen=True)
@@ -192,7 +128,7 @@ def _read_config(folder: Path) -> TenantConfig:
     except ValidationError as error:
         known = ", ".join(TenantConfig.model_fields)
         details = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+            f"{'.'.join(str(part) for part in item['loc'] if part != '[key]')}: {item['msg']}"
             for item in error.errors(include_url=False, include_input=False, include_context=False)
         )
         raise TenantError(f"{path} is not valid: {details}. Known keys are: {known}.") from None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dagster_apollo.dbt.environment import dbt_environment
 from dagster_apollo.dbt.process import dbt_command
+from dagster_apollo.dbt.variables import with_variables
 from dagster_apollo.runtime import start
 
 
@@ -24,7 +25,7 @@ def run_dbt(name: str, arguments: Sequence[str], *, target: str | None) -> int:
     environment = dbt_environment(settings, runtime.profiles_dir(settings), os.environ)
     # dbt, in the same process group, gets the terminal's Ctrl-C itself; this process outlives it
     process = subprocess.Popen(
-        dbt_command(arguments),
+        dbt_command(with_variables(arguments, settings.tenant.config.vars)),
         cwd=settings.tenant.project_dir,
         env={
             **environment,

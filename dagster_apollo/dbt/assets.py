@@ -34,7 +34,7 @@ class BuildConfig(Config):
         default=False, description="Rebuild incremental models and seeds from nothing."
     )
     vars: dict[str, Any] = Field(
-        default_factory=dict, description="dbt's --vars; other than none means a full parse."
+        default_factory=dict, description="dbt's --vars, over apollo.yml's; any mean a full parse."
     )
     select: str | None = Field(
         default=None, description="dbt's --select, within the assets that the run materializes."
@@ -77,7 +77,11 @@ def build_arguments(config: BuildConfig, selection: list[str]) -> list[str]:
         "build",
         *selection,
         *(["--full-refresh"] if config.full_refresh else []),
-        *(["--vars", json.dumps(config.vars, sort_keys=True)] if config.vars else []),
+        *(
+            ["--vars", json.dumps(config.vars, ensure_ascii=False, sort_keys=True)]
+            if config.vars
+            else []
+        ),
     ]
 
 

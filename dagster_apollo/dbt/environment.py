@@ -7,21 +7,10 @@ variables and the tenant's own credentials, and nothing of Apollo's, Dagster's o
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
+from dagster_apollo.own_variables import is_host_variable
 from dagster_apollo.profiles import dbt_variables
 from dagster_apollo.settings import TenantSettings
-
-_HOST_VARIABLES: Final = frozenset(
-    {
-        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ"),
-        *("TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"),
-        *("LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT"),
-        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-        *("GIT_SSL_CAINFO", "GIT_SSH_COMMAND", "SSH_AUTH_SOCK"),
-        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
-    }
-)
 
 
 def dbt_environment(
@@ -39,11 +28,7 @@ def dbt_environment(
         host: the environment of this process, of which only the listed variables are taken.
         run_id: the Dagster run that dbt works for.
     """
-    inherited = {
-        name: value
-        for name, value in host.items()
-        if name in _HOST_VARIABLES or name.startswith("LC_")
-    }
+    inherited = {name: value for name, value in host.items() if is_host_variable(name)}
     return {
         **inherited,
         **settings.own_variables,

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import yaml
 
+from dagster_apollo.own_variables import SECRET_PREFIX
 from dagster_apollo.profiles import profile_of
 from dagster_apollo.settings import TenantSettings
 
@@ -78,8 +79,9 @@ def fingerprint(
         "variables": {
             name: value
             for name, value in settings.own_variables.items()
-            if not name.startswith("DBT_ENV_SECRET_")
+            if not name.startswith(SECRET_PREFIX)
         },
+        "vars": settings.tenant.config.vars,
         "versions": versions(),
     }
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -25,8 +26,10 @@ from dagster_apollo.dbt.environment import dbt_environment
 from dagster_apollo.dbt.fingerprint import FileStamp, Fingerprint, fingerprint
 from dagster_apollo.dbt.manifest import SchemaFinding, read_manifest, unrouted_nodes
 from dagster_apollo.dbt.process import start_dbt, stop_dbt
+from dagster_apollo.dbt.variables import with_variables
 from dagster_apollo.errors import ApolloError, PrepareError
 from dagster_apollo.settings import TenantSettings
+from dagster_apollo.tenant_config import CONFIG_FILE
 
 MANIFEST_FILE: Final = "manifest.json"
 DIGEST_FILE: Final = "digest.json"
@@ -297,7 +300,7 @@ def _run_dbt(
     """
     _require_not_stopping()
     process = start_dbt(
-        arguments,
+        with_variables(arguments, settings.tenant.config.vars),
         project_dir=settings.tenant.project_dir,
         environment={
             **environment,
@@ -313,11 +316,26 @@ def _run_dbt(
         stop_dbt(process)
         _running.discard(process)
     if process.returncode != 0:
+        messages = _messages(output)
         raise PrepareError(
             f"dbt {arguments[0]} failed for tenant {settings.tenant.name} "
             f"({settings.tenant.project_dir}), exit code {process.returncode}:\n"
-            f"{_messages(output)}\nCorrect the project and run `apollo prepare` again."
+            f"{messages}\n{_mend(settings, messages)}"
         )
+
+
+def _mend(settings: TenantSettings, messages: str) -> str:
+    """What to do about dbt's messages; where to give the variable, if it misses one."""
+    config = settings.tenant.project_dir / CONFIG_FILE
+    if "Env var required but not provided" in messages:
+        return (
+            f"Give the variable in {config}, then run `apollo prepare` again: its value under "
+            "`env:`, or its name under `env_from:` and its value in the environment (where several "
+            f"tenants share one, as {settings.tenant.variable_prefix}NAME)."
+        )
+    if re.search(r"Required var '.*' not found", messages):
+        return f"Give the variable under `vars:` in {config}, then run `apollo prepare` again."
+    return "Correct the project and run `apollo prepare` again."
 
 
 def _messages(output: bytes) -> str:

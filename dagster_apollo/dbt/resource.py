@@ -6,7 +6,6 @@ is started.
 """
 
 import contextlib
-import functools
 import os
 import shutil
 import sys
@@ -34,11 +33,14 @@ from dagster_apollo.dbt.stock import (
     DbtProject,
     validate_manifest,
 )
+from dagster_apollo.dbt.variables import with_variables
 from dagster_apollo.errors import ApolloError
 from dagster_apollo.settings import TenantSettings
 
 _KEPT_RUNS: Final = 20
-_LOOKUP: Final = "_get_result_check_keys"
+_CHECKS: Final = "_get_result_check_keys"
+_COLUMNS: Final = "_get_column_schema_metadata"
+_HISTORY: Final = "_event_history_metadata"
 
 DbtEvent = dict[str, Any]
 """One structured log line of dbt: `info` (name, level, msg, ts, ...) and `data`."""
@@ -76,13 +78,11 @@ class TenantDbtInvocation(DbtCliInvocation):
     observer: RunObserver | None = None
 
     def _stream_asset_events(self) -> Iterator[DbtDagsterEventType]:
-        """As stock, but for the checks that results may belong to: they are looked up once."""
-        lookup: Callable[[object], Any] | None = None
+        """As stock, but for what is the same for all results: it is worked out once."""
+        shared: dict[str, Callable[[object], Any]] = {}
         for event in self.stream_raw_events():
-            if lookup is None and hasattr(event, _LOOKUP):  # dagster-dbt 0.29
-                lookup = functools.cache(getattr(event, _LOOKUP))
-            if lookup is not None:
-                setattr(event, _LOOKUP, lookup)
+            if getattr(event, "is_result_event", True):
+                _share(event, shared)
             yield from event.to_default_asset_events(
                 manifest=self.manifest,
                 dagster_dbt_translator=self.dagster_dbt_translator,
@@ -113,6 +113,33 @@ class TenantDbtInvocation(DbtCliInvocation):
             stop_dbt(self.process)
             drain.join()
             raise
+
+
+def _share(event: Any, shared: dict[str, Callable[[object], Any]]) -> None:  # noqa: ANN401
+    """Let a result answer as the first one did: which checks there are, and what no column says.
+
+    Where dagster-dbt (0.29) has moved a name, the results work it out for themselves.
+    """
+    names = [_CHECKS]
+    if getattr(event, _HISTORY, True) == {}:  # as good as always: it is what a macro may log
+        names.append(_COLUMNS)
+    for name in names:
+        if name not in shared and hasattr(event, name):
+            shared[name] = _only_once(getattr(event, name))
+        if name in shared:
+            setattr(event, name, shared[name])
+
+
+def _only_once(method: Callable[[object], Any]) -> Callable[[object], Any]:
+    """The answer to the first question is the answer to all: the argument is always the same."""
+    answers: list[Any] = []
+
+    def answer(argument: object) -> Any:  # noqa: ANN401
+        if not answers:
+            answers.append(method(argument))
+        return answers[0]
+
+    return answer
 
 
 def _parse_event(line: str) -> DbtEvent | None:
@@ -176,7 +203,7 @@ class TenantDbtResource(DbtCliResource):
             self._settings, Path(self.profiles_dir or ""), os.environ, run_id=run_id
         )
         process = start_dbt(
-            args,
+            with_variables(args, self._settings.tenant.config.vars),
             project_dir=Path(self.project_dir),
             environment={
                 **environment,

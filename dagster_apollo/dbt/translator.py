@@ -10,7 +10,7 @@ from dagster import AssetKey, AssetSpec
 from dagster_apollo.dbt.asset_specs import KNOWN, SpecMaker
 from dagster_apollo.dbt.stock import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 from dagster_apollo.settings import TenantSettings
-from dagster_apollo.tenants import is_owner
+from dagster_apollo.tenant_config import is_owner
 
 _SETTINGS: Final = DagsterDbtTranslatorSettings(
     enable_code_references=True,

@@ -104,6 +104,15 @@ def test_a_changed_file_changes_the_digest_and_changing_it_back_restores_it(root
     assert digest(root) == before
 
 
+@pytest.mark.parametrize("text", ["vars: {a: 1}", "env: {FOO: bar}", "env_from: [FOO]"])
+def test_the_variables_that_apollo_yml_gives_change_the_digest(root, text):
+    before = digest(root, FOO="there")
+    write(root / "apollo.yml", text)
+    assert digest(root, FOO="there") != before
+    write(root / "apollo.yml", "cron: 0 5 * * *")
+    assert digest(root, FOO="there") == before
+
+
 @pytest.mark.parametrize("name", [name for name in INPUTS if name != "dbt_project.yml"])
 def test_a_removed_file_changes_the_digest(root, name):
     before = digest(root)

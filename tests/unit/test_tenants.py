@@ -8,12 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_apollo.errors import TenantError
-from dagster_apollo.tenants import (
-    TenantConfig,
-    find_tenants,
-    load_tenant,
-    select_tenants,
-)
+from dagster_apollo.tenant_config import TenantConfig
+from dagster_apollo.tenants import find_tenants, load_tenant, select_tenants
 
 pytestmark = pytest.mark.unit
 
@@ -192,7 +188,10 @@ def test_an_unknown_key_is_an_error_that_lists_the_known_ones(make_tenants):
         config(make_tenants, "schedule: daily\n")
     text = str(caught.value)
     assert "apollo.yml is not valid: schedule: " in text
-    assert "Known keys are: cron, timezone, owners, alert_route, pool_limit." in text
+    assert (
+        "Known keys are: cron, timezone, owners, alert_route, pool_limit, vars, env, env_from."
+        in text
+    )
 
 
 @pytest.mark.parametrize(

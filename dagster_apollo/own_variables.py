@@ -1,0 +1,82 @@
+"""The variables of a tenant's dbt: which are the host's or Apollo's, and which its own to name.
+
+A tenant's apollo.yml may give its dbt variables (`env:`) and let some of this process's environment
+pass (`env_from:`). Neither may decide what the host or Apollo decides, or carry a secret into Git.
+"""
+
+import re
+from typing import Final
+
+OWN_VARIABLE_PREFIX: Final = "DBT_ENV_"
+"""What the names of a tenant's own variables begin with; dbt's convention, secrets included."""
+SECRET_PREFIX: Final = "DBT_ENV_SECRET_"  # noqa: S105
+"""dbt keeps values of variables so named out of its logs and its manifest."""
+
+HOST_VARIABLES: Final = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ"),
+        *("TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"),
+        *("LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        *("GIT_SSL_CAINFO", "GIT_SSH_COMMAND", "SSH_AUTH_SOCK"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    }
+)
+"""What a process needs to run on this host; every tenant's dbt gets them."""
+HOST_PREFIX: Final = "LC_"
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_HOST_PREFIXES: Final = (HOST_PREFIX, "LD_", "DYLD_", "PYTHON")
+_APOLLO_VARIABLES: Final = frozenset(
+    {
+        *("DBT_PROFILES_DIR", "DBT_PROFILE", "DBT_PROFILE_NAME", "DBT_PROJECT_DIR"),
+        *("DBT_TARGET", "DBT_TARGET_PATH", "DBT_THREADS", "DBT_QUIET", "DBT_WRITE_JSON"),
+        *("DBT_SEND_ANONYMOUS_USAGE_STATS", "DBT_USE_COLORS", "DBT_VERSION_CHECK", "DO_NOT_TRACK"),
+    }
+)
+_APOLLO_PREFIXES: Final = ("SNOWFLAKE_", "DAGSTER_", "APOLLO_", "DBT_LOG_", "DBT_ENGINE_")
+
+
+def is_host_variable(name: str) -> bool:
+    """Whether every tenant's dbt gets the variable as this process has it."""
+    return name in HOST_VARIABLES or name.startswith(HOST_PREFIX)
+
+
+def require_nameable(name: str) -> str:
+    """Check that apollo.yml may name a variable, whether to set it or to let it pass.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: it may not; the text says why and what to do, and holds no value.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError("not a variable's name; take letters, digits and _, no digit first")
+    if name in HOST_VARIABLES or name.startswith(_HOST_PREFIXES):
+        raise ValueError("the host decides this one; set it in the environment of Apollo's process")
+    if name in _APOLLO_VARIABLES or name.startswith(_APOLLO_PREFIXES):
+        raise ValueError("Apollo decides this one; take another name (docs/configure.md)")
+    return name
+
+
+def require_settable(name: str) -> str:
+    """Check that `env:` may set a variable.
+
+    Raises:
+        ValueError: as `require_nameable`, or the name is one of a secret.
+    """
+    if name.startswith(SECRET_PREFIX):
+        raise ValueError("secrets come from the environment only; remove it here and set it there")
+    return require_nameable(name)
+
+
+def require_passable(name: str) -> str:
+    """Check that `env_from:` may let a variable pass.
+
+    Raises:
+        ValueError: as `require_nameable`, or the variable passes without being named.
+    """
+    if name.startswith(OWN_VARIABLE_PREFIX):
+        raise ValueError(f"{OWN_VARIABLE_PREFIX} variables pass by themselves; remove it")
+    return require_nameable(name)

@@ -1,0 +1,109 @@
+"""What apollo.yml may say: how Apollo runs a tenant. It holds no secret."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from dagster_apollo.own_variables import require_passable, require_settable
+
+CONFIG_FILE: Final = "apollo.yml"
+_CRON_FIELDS = {
+    "minute": (0, 59, ""),
+    "hour": (0, 23, ""),
+    "day": (1, 31, "l"),
+    "month": (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+    "weekday": (0, 7, "sun mon tue wed thu fri sat"),
+}
+_CRON_ITEM = re.compile(r"(?:[*?]|(\w+)(?:-(\w+))?(?:#[1-5])?)(?:/[1-9]\d*)?", re.ASCII)
+
+
+def _cron(value: str) -> str:
+    fields = value.split()
+    if len(fields) != len(_CRON_FIELDS):
+        raise ValueError("a cron expression has five fields, e.g. '0 6 * * *'")
+    for field, (name, (low, high, words)) in zip(fields, _CRON_FIELDS.items(), strict=True):
+        for item in field.lower().split(","):
+            match = _CRON_ITEM.fullmatch(item)
+            if match is None or not all(
+                low <= int(end) <= high if end.isdigit() else end in words.split()
+                for end in match.groups()
+                if end is not None
+            ):
+                raise ValueError(f"its {name} is not valid, unlike e.g. '0 6 * * *'")
+    return value
+
+
+def _timezone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError("not a name of the IANA time zone database, e.g. 'Europe/London'")
+    return value
+
+
+def is_owner(value: str) -> bool:
+    """Whether Dagster takes a text for an owner; it refuses all definitions for a wrong one."""
+    return bool(re.fullmatch(r"team:[\w\- ]+|[^@\s]+@[^@\s]+\.[^@\s]+", value, re.ASCII))
+
+
+def _owner(value: str) -> str:
+    if not is_owner(value):
+        raise ValueError("an owner is team:NAME or an e-mail address")
+    return value
+
+
+def _variable_text(value: object) -> object:
+    """A number or a boolean as the text that an environment variable is."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("no environment variable holds a NUL character")
+        return value
+    raise ValueError("a text, a number, true or false; put anything else in quotes")
+
+
+def _json_mapping(value: object) -> object:
+    """Refuse what dbt, given it as JSON, would not read as it was meant."""
+    try:
+        json.dumps(value, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "holds more than texts, numbers, booleans, lists and mappings; put a date in quotes"
+        ) from None
+    return value
+
+
+class TenantConfig(BaseModel):
+    """The contents of apollo.yml; every key is optional."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cron: Annotated[str, AfterValidator(_cron)] = "0 6 * * *"
+    """When `<tenant>_build` is scheduled in production."""
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    """The zone that cron is read in."""
+    owners: tuple[Annotated[str, AfterValidator(_owner)], ...] = ()
+    """Owners (`team:NAME` or an e-mail address) of assets whose dbt group names none."""
+    alert_route: str | None = None
+    """Where alerts of this tenant go; a tag on its runs."""
+    pool_limit: Annotated[int, Field(ge=1)] | None = None
+    """How many of the tenant's dbt processes may run at once; unset: one on DuckDB."""
+    vars: Annotated[Mapping[str, Any], BeforeValidator(_json_mapping)] = Field(default_factory=dict)
+    """dbt's `--vars`, the same for every command; a run's own win, key by key."""
+    env: Mapping[
+        Annotated[str, AfterValidator(require_settable)],
+        Annotated[str, BeforeValidator(_variable_text)],
+    ] = Field(default_factory=dict)
+    """Variables of dbt's environment, for `env_var()`; those of `env_from` win."""
+    env_from: tuple[Annotated[str, AfterValidator(require_passable)], ...] = ()
+    """Names of variables that pass from the environment of Apollo's process to dbt's."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone as an object."""
+        return ZoneInfo(self.timezone)

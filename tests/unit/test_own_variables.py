@@ -1,0 +1,117 @@
+"""Which variables apollo.yml may name, and what its values become."""
+
+import pytest
+
+from dagster_apollo.dbt.environment import dbt_environment
+from dagster_apollo.errors import TenantError
+from dagster_apollo.own_variables import HOST_VARIABLES
+from dagster_apollo.settings import TenantSettings, load
+from dagster_apollo.tenant_config import TenantConfig
+from dagster_apollo.tenants import load_tenant
+
+pytestmark = pytest.mark.unit
+
+SECRET = "SentinelZq7xW0pLk3Vb9"
+
+
+def settings_of(make_tenants, apollo: str, **variables: str) -> TenantSettings:
+    root = make_tenants(apollo={"dbt_acme": apollo})
+    (tenant,) = load({"APOLLO_TENANTS_DIR": str(root), **variables}).tenants
+    return tenant
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("plain", "plain"),
+        ("''", ""),
+        ("5", "5"),
+        ("1.5", "1.5"),
+        ("true", "true"),
+        ("no", "false"),
+        ("'no'", "no"),
+        ("'007'", "007"),
+        ("é ü", "é ü"),
+    ],
+)
+def test_a_value_is_the_text_that_an_environment_variable_is(make_tenants, written, text):
+    assert settings_of(make_tenants, f"env: {{FOO: {written}}}").own_variables == {"FOO": text}
+
+
+@pytest.mark.parametrize("written", ["", "null", "[a]", "{a: b}", "2025-01-31", '"a\\0b"'])
+def test_a_value_that_is_no_text_is_refused(make_tenants, written):
+    with pytest.raises(TenantError, match=r"apollo\.yml is not valid: env\.FOO: "):
+        settings_of(make_tenants, f"env:\n  FOO: {written}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(HOST_VARIABLES),
+        *("LC_ALL", "LD_PRELOAD", "PYTHONSTARTUP", "DYLD_INSERT_LIBRARIES"),
+        *("DBT_PROFILES_DIR", "DBT_PROFILE", "DBT_TARGET", "DBT_TARGET_PATH", "DBT_LOG_PATH"),
+        *("SNOWFLAKE_USER", "DAGSTER_PG_URI", "APOLLO_TENANTS", "DBT_ENGINE_TARGET"),
+        *("DBT_ENV_SECRET_TOKEN", "1A", "A-B", "A B", "", "A=B", "É"),
+    ],
+)
+def test_what_is_not_the_tenants_to_decide_is_refused_without_its_value(make_tenants, name):
+    root = make_tenants(apollo={"dbt_acme": f"env: {{'{name}': {SECRET}}}\nenv_from: ['{name}']"})
+    with pytest.raises(TenantError) as caught:
+        load_tenant(root / "dbt_acme")
+    text = str(caught.value)
+    assert f"env.{name}: Value error, " in text
+    assert "env_from.0: Value error, " in text
+    assert SECRET not in text
+
+
+def test_whatever_apollo_sets_for_dbt_cannot_be_set_by_a_tenant(make_tenants, tmp_path):
+    for name in dbt_environment(settings_of(make_tenants, ""), tmp_path, {}):
+        with pytest.raises(ValueError, match="env"):
+            TenantConfig.model_validate({"env": {name: "x"}})
+
+
+def test_nothing_passes_that_apollo_yml_does_not_name(make_tenants):
+    found = settings_of(
+        make_tenants,
+        "env: {GIVEN: here, BOTH: here}\nenv_from: [PASSED, BOTH, MISSING]",
+        PASSED="there",
+        GIVEN="there",
+        BOTH="there",
+        OTHER="there",
+        DBT_ENV_OWN="there",
+    )
+    assert found.own_variables == {
+        "GIVEN": "here",
+        "BOTH": "there",
+        "PASSED": "there",
+        "DBT_ENV_OWN": "there",
+    }
+    assert "there" not in repr(found)
+
+
+def test_the_environment_wins_over_a_variable_with_dbts_prefix(make_tenants):
+    found = settings_of(make_tenants, "env: {DBT_ENV_A: file, DBT_ENV_B: file}", DBT_ENV_A="real")
+    assert found.own_variables == {"DBT_ENV_A": "real", "DBT_ENV_B": "file"}
+
+
+def test_a_variable_passes_to_the_tenant_whose_prefix_it_has_where_several_share(make_tenants):
+    named = "env_from: [TOKEN]"
+    root = make_tenants({"a": {}, "b": {}, "c": {}}, apollo={"a": named, "b": named})
+    environ = {"APOLLO_TENANTS_DIR": str(root), "A__TOKEN": "for a", "TOKEN": "for nobody"}
+    a, b, c = (item.own_variables for item in load(environ).tenants)
+    assert (a, b, c) == ({"TOKEN": "for a"}, {}, {})
+    alone = load({**environ, "APOLLO_TENANTS": "b"}).tenants[0]
+    assert alone.own_variables == {"TOKEN": "for nobody"}
+
+
+def test_own_variables_never_decide_what_the_process_is_told(make_tenants, tmp_path):
+    found = settings_of(make_tenants, "env: {FOO: bar}")
+    environment = dbt_environment(found, tmp_path, {"PATH": "/bin", "LC_ALL": "C", "HIDDEN": "x"})
+    assert (environment["FOO"], environment["PATH"], environment["LC_ALL"]) == ("bar", "/bin", "C")
+    assert "HIDDEN" not in environment
+
+
+@pytest.mark.parametrize("written", ["[a]", "text", "{a: 2025-01-31}", "{a: .nan}", "{1: x}"])
+def test_vars_that_dbt_would_read_otherwise_are_refused(make_tenants, written):
+    with pytest.raises(TenantError, match=r"apollo\.yml is not valid: vars"):
+        settings_of(make_tenants, f"vars: {written}")
