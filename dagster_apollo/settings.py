@@ -45,7 +45,8 @@ from dagster_apollo.own_variables import OWN_VARIABLE_PREFIX
 from dagster_apollo.paths import CHECKOUT, TenantPaths
 from dagster_apollo.private_key import PrivateKey, normalise
 from dagster_apollo.private_key import read as read_key
-from dagster_apollo.tenants import PROJECT_FILE, Tenant, find_tenants, select_tenants
+from dagster_apollo.tenant_root import PROJECT_FILE
+from dagster_apollo.tenants import Tenant, find_tenants, select_tenants
 
 _ModelT = TypeVar("_ModelT", bound=Environment)
 _PASSPHRASE: Final = "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"  # noqa: S105

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -78,6 +79,13 @@ def _json_mapping(value: object) -> object:
     return value
 
 
+def _root(value: str) -> str:
+    path = PurePosixPath(value)
+    if not value.strip() or path.is_absolute() or ".." in path.parts or "\0" in value:
+        raise ValueError("a path below the tenant's folder, relative to it, e.g. 'transform'")
+    return value
+
+
 class TenantConfig(BaseModel):
     """The contents of apollo.yml; every key is optional."""
 
@@ -93,6 +101,8 @@ class TenantConfig(BaseModel):
     """Where alerts of this tenant go; a tag on its runs."""
     pool_limit: Annotated[int, Field(ge=1)] | None = None
     """How many of the tenant's dbt processes may run at once; unset: one on DuckDB."""
+    root: Annotated[str, AfterValidator(_root)] | None = None
+    """The folder that holds dbt_project.yml, relative to this file; unset: the only one."""
     vars: Annotated[Mapping[str, Any], BeforeValidator(_json_mapping)] = Field(default_factory=dict)
     """dbt's `--vars`, the same for every command; a run's own win, key by key."""
     env: Mapping[

@@ -1,23 +1,22 @@
 """What a tenant is, and how tenants are found.
 
-A tenant is a folder below APOLLO_TENANTS_DIR that holds a dbt project. Its name is the folder's,
-less a leading `dbt_`. An optional `apollo.yml` beside dbt_project.yml says when it runs and who
-owns it; it holds no secret, and a key that is not known is an error.
+A tenant is a folder below APOLLO_TENANTS_DIR that holds a dbt project, in itself or further down.
+Its name is the folder's, less a leading `dbt_`. An optional `apollo.yml` in the folder says how
+Apollo runs it; it holds no secret, and a key that is not known is an error.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from dagster_apollo.errors import TenantError
 from dagster_apollo.tenant_config import CONFIG_FILE, TenantConfig
+from dagster_apollo.tenant_root import PROJECT_FILE, find_root
+from dagster_apollo.yaml_files import read_mapping
 
-PROJECT_FILE = "dbt_project.yml"
 _FOLDER_PREFIX = "dbt_"
 
 
@@ -27,13 +26,15 @@ class Tenant:
 
     Args:
         name: the folder's name less a leading `dbt_`; the first part of every asset key.
-        project_dir: the absolute path of the folder that holds dbt_project.yml.
+        folder: the absolute path of its folder in the tenants' directory, which may be a link.
+        project_dir: the real path of the folder that holds dbt_project.yml: the project's root.
         project_name: `name:` of dbt_project.yml.
         profile_name: `profile:` of dbt_project.yml, or None where it names none.
         config: the contents of apollo.yml.
     """
 
     name: str
+    folder: Path
     project_dir: Path
     project_name: str
     profile_name: str | None
@@ -87,22 +88,20 @@ def load_tenant(folder: Path) -> Tenant:
     """Read the tenant that a folder holds.
 
     Raises:
-        TenantError: dbt_project.yml is missing or invalid, or apollo.yml is invalid.
+        TenantError: dbt_project.yml is missing, invalid or one of several, or apollo.yml is
+            invalid.
     """
-    project_file = folder / PROJECT_FILE
-    if not project_file.is_file():
-        raise TenantError(
-            f"The tenant folder {folder} holds no dbt project. Add a {PROJECT_FILE} to it, or "
-            "move the folder out of the tenants' directory."
-        )
-    project = _read_yaml_mapping(project_file)
+    config = _read_config(folder)
+    root = find_root(folder, config.root)
+    project_file = root / PROJECT_FILE
+    project = read_mapping(project_file)
     project_name, profile_name = project.get("name"), project.get("profile")
     if not isinstance(project_name, str) or not project_name:
         raise TenantError(f"{project_file} has no `name:`. Add the project's name.")
     if profile_name is not None and not isinstance(profile_name, str):
         raise TenantError(f"`profile:` in {project_file} is not a text. Quote the profile's name.")
     name = folder.name.removeprefix(_FOLDER_PREFIX) or folder.name
-    return Tenant(name, folder.resolve(), project_name, profile_name, _read_config(folder))
+    return Tenant(name, folder, root.resolve(), project_name, profile_name, config)
 
 
 def select_tenants(tenants: Sequence[Tenant], names: Iterable[str]) -> tuple[Tenant, ...]:
@@ -124,7 +123,7 @@ def _read_config(folder: Path) -> TenantConfig:
     if not path.exists():
         return TenantConfig()
     try:
-        return TenantConfig.model_validate(_read_yaml_mapping(path))
+        return TenantConfig.model_validate(read_mapping(path))
     except ValidationError as error:
         known = ", ".join(TenantConfig.model_fields)
         details = "; ".join(
@@ -134,33 +133,12 @@ def _read_config(folder: Path) -> TenantConfig:
         raise TenantError(f"{path} is not valid: {details}. Known keys are: {known}.") from None
 
 
-def _read_yaml_mapping(path: Path) -> dict[str, Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise TenantError(
-            f"{path} is not valid YAML{where}: {error.problem}. Correct the file."
-        ) from None
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: a date such as 2024-13-01
-        raise TenantError(
-            f"{path} cannot be read ({type(error).__name__}). Make it valid YAML in UTF-8."
-        ) from None
-    if content is None:
-        content = {}
-    if not isinstance(content, dict):
-        raise TenantError(f"{path} is not a YAML mapping. It should consist of `key: value` lines.")
-    return content
-
-
 def _require_distinct(tenants: Sequence[Tenant]) -> None:
     by_identifier: dict[str, Tenant] = {}
     for tenant in tenants:
         other = by_identifier.setdefault(tenant.identifier.lower(), tenant)
         if other is not tenant:
             raise TenantError(
-                f"{other.project_dir} and {tenant.project_dir} give tenants with the same name. "
+                f"{other.folder} and {tenant.folder} give tenants with the same name. "
                 "Rename one of the folders."
             )

@@ -94,7 +94,7 @@ def list_tenants(*, as_json: bool) -> None:
             row["prepared"] or "-",
             f"{run['status'].lower()}\n{run['started'] or ''}" if run else "-",
             f"{row['cron']} {row['timezone']}",
-            row["path"],
+            row["root"],
         )
     Console().print(table)
 
@@ -104,7 +104,8 @@ def _row(tenant: Tenant, settings: TenantSettings | None, run: _LastRun | None) 
         "name": tenant.name,
         "project": tenant.project_name,
         "profile": tenant.profile_name,
-        "path": str(tenant.project_dir),
+        "path": str(tenant.folder),
+        "root": str(tenant.project_dir),
         "cron": tenant.config.cron,
         "timezone": tenant.config.timezone,
         "target": settings and settings.target,

@@ -326,7 +326,7 @@ def _run_dbt(
 
 def _mend(settings: TenantSettings, messages: str) -> str:
     """What to do about dbt's messages; where to give the variable, if it misses one."""
-    config = settings.tenant.project_dir / CONFIG_FILE
+    config = settings.tenant.folder / CONFIG_FILE
     if "Env var required but not provided" in messages:
         return (
             f"Give the variable in {config}, then run `apollo prepare` again: its value under "

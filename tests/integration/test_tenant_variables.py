@@ -1,4 +1,7 @@
-"""A tenant that needs variables, in its environment and in dbt's --vars, to parse and to run."""
+"""A tenant that needs variables, in its environment and in dbt's --vars, to parse and to run.
+
+Its project lies below its folder, in transform/.
+"""
 
 import json
 import shutil
@@ -29,12 +32,13 @@ vars:
 @pytest.fixture(scope="module")
 def env(copy_tenants: CopyTenants, apollo_env: MakeEnvironment) -> dict[str, str]:
     """The tenant `needy` beside one that needs nothing."""
-    tenants_dir = copy_tenants(dbt_needy=SMALL, dbt_sound=SMALL)
+    tenants_dir = copy_tenants(**{"dbt_sound": SMALL, "dbt_needy/transform": SMALL})
     folder = tenants_dir / "dbt_needy"
-    shutil.rmtree(folder / "snapshots")
-    (folder / "models" / "needs.sql").write_text(MODEL)
+    root = folder / "transform"
+    shutil.rmtree(root / "snapshots")
+    (root / "models" / "needs.sql").write_text(MODEL)
     (folder / "apollo.yml").write_text(CONFIG)
-    project = folder / "dbt_project.yml"
+    project = root / "dbt_project.yml"
     # where dbt parses a model, a variable that is missing is None; here it is an error
     project.write_text(project.read_text() + "query-comment: \"{{ var('country') }}\"\n")
     return apollo_env(tenants_dir, NEEDY__REGION="north", REGION="of nobody")

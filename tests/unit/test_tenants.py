@@ -188,10 +188,8 @@ def test_an_unknown_key_is_an_error_that_lists_the_known_ones(make_tenants):
         config(make_tenants, "schedule: daily\n")
     text = str(caught.value)
     assert "apollo.yml is not valid: schedule: " in text
-    assert (
-        "Known keys are: cron, timezone, owners, alert_route, pool_limit, vars, env, env_from."
-        in text
-    )
+    assert "Known keys are: cron, timezone, owners, " in text
+    assert all(key in text for key in TenantConfig.model_fields)
 
 
 @pytest.mark.parametrize(
