@@ -25,6 +25,7 @@ from dagster_apollo.dbt.digest import write_digest
 from dagster_apollo.dbt.environment import dbt_environment
 from dagster_apollo.dbt.fingerprint import FileStamp, Fingerprint, fingerprint
 from dagster_apollo.dbt.manifest import SchemaFinding, read_manifest, unrouted_nodes
+from dagster_apollo.dbt.messages import error_messages
 from dagster_apollo.dbt.process import start_dbt, stop_dbt
 from dagster_apollo.dbt.variables import with_variables
 from dagster_apollo.errors import ApolloError, PrepareError
@@ -316,7 +317,7 @@ def _run_dbt(
         stop_dbt(process)
         _running.discard(process)
     if process.returncode != 0:
-        messages = _messages(output)
+        messages = error_messages(output)
         raise PrepareError(
             f"dbt {arguments[0]} failed for tenant {settings.tenant.name} "
             f"({settings.tenant.project_dir}), exit code {process.returncode}:\n"
@@ -335,22 +336,12 @@ def _mend(settings: TenantSettings, messages: str) -> str:
         )
     if re.search(r"Required var '.*' not found", messages):
         return f"Give the variable under `vars:` in {config}, then run `apollo prepare` again."
+    if "External connection exception occurred" in messages:
+        return (
+            "A package cannot be fetched from here: let this host reach it, or keep the package in "
+            "the project and name it by `local:`. Then run `apollo prepare` again."
+        )
     return "Correct the project and run `apollo prepare` again."
-
-
-def _messages(output: bytes) -> str:
-    """What dbt said was wrong: its error events, or, failing those, the end of its output."""
-    lines = output.decode(errors="replace").splitlines()
-    errors, plain = [], []
-    for line in lines:
-        try:
-            info = json.loads(line)["info"]
-        except (ValueError, KeyError, TypeError):
-            plain.append(line)
-            continue
-        if info.get("level") == "error":
-            errors.append(str(info.get("msg", "")).strip())
-    return "\n".join(f"  {line}" for text in errors or plain[-20:] for line in text.splitlines())
 
 
 def _unrouted_message(settings: TenantSettings, findings: Sequence[SchemaFinding]) -> str:
