@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn
 
 from benchmarks import table
 from benchmarks.bench import FULL, QUICK, Bench, with_rounds
@@ -38,8 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     if unknown := sorted(set(options.only) - measurements.keys()):
         known = ", ".join(measurements)
         sys.exit(f"There is no measurement {', '.join(unknown)}; there are {known}.")
-    # a benchmark that is stopped stops its server and what it measures
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _stop)
     # short: the path of Postgres's socket, which is below it, may not be long
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, postgres_server() as server:
         bench = Bench(server, Path(folder), sizes)
@@ -48,6 +48,12 @@ def main(arguments: Sequence[str]) -> None:
                 bench.say(name)
                 write(measure(bench), quick=options.quick)
     print(_files(options.quick)["md"].read_text())
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    """End what is measured, and the servers, in order: another signal does not cut that short."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def write(new: Sequence[Row], *, quick: bool) -> None:
