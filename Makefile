@@ -2,7 +2,7 @@
 # All it takes is Python 3.11 or later, and make.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-unit rehearse bench bench-quick lint parse lock lock-peers clean
+.PHONY: help run dev test test-unit rehearse bench bench-quick lint parse lock lock-peers schema clean
 
 # The version of dbt: 1.11 (requirements*.txt) or 1.10 (an environment of its own).
 DBT ?= 1.11
@@ -63,6 +63,7 @@ lint: $(DEV) ## Check style, types, workflows, deployments and requirements
 	$(BIN)/zizmor --offline --pedantic --quiet .github
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --schemafile dagster_apollo/apollo.schema.json $(wildcard tenants/*/apollo.yml) dagster_apollo/scaffold/project/apollo.yml
 	scripts/lint-deploy $(VENV)
 	@if grep -nE '://|^-|index-url|find-links' requirements*.txt benchmarks/peers/*/requirements.txt; then echo "Requirements name no index and no address."; exit 1; fi
 
@@ -82,6 +83,9 @@ lock-peers: $(DEV) ## Recompile the requirements of those that the benchmarks co
 	    $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 	        --custom-compile-command "make lock-peers" $(LOCK_ARGS) benchmarks/peers/$$peer/requirements.in \
 	        --output-file benchmarks/peers/$$peer/requirements.txt || exit; done
+
+schema: $(DEV) ## Write the JSON schema of apollo.yml anew from its model
+	$(BIN)/python -m dagster_apollo.config_schema
 
 clean: ## Remove environments and caches; the instance (.dagster) and .env stay
 	rm -rf .venv .venv-dbt-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from dagster_apollo.own_variables import require_passable, require_settable
 
@@ -20,6 +20,7 @@ _CRON_FIELDS = {
     "weekday": (0, 7, "sun mon tue wed thu fri sat"),
 }
 _CRON_ITEM = re.compile(r"(?:[*?]|(\w+)(?:-(\w+))?(?:#[1-5])?)(?:/[1-9]\d*)?", re.ASCII)
+_VARIABLE_SCHEMA: Final = WithJsonSchema({"type": ["string", "number", "boolean"]})
 
 
 def _cron(value: str) -> str:
@@ -89,7 +90,13 @@ def _root(value: str) -> str:
 class TenantConfig(BaseModel):
     """The contents of apollo.yml; every key is optional."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        title=CONFIG_FILE,
+        field_title_generator=lambda name, _: name,
+        use_attribute_docstrings=True,  # they are what an editor shows
+    )
 
     cron: Annotated[str, AfterValidator(_cron)] = "0 6 * * *"
     """When `<tenant>_build` is scheduled in production."""
@@ -107,7 +114,7 @@ class TenantConfig(BaseModel):
     """dbt's `--vars`, the same for every command; a run's own win, key by key."""
     env: Mapping[
         Annotated[str, AfterValidator(require_settable)],
-        Annotated[str, BeforeValidator(_variable_text)],
+        Annotated[str, BeforeValidator(_variable_text), _VARIABLE_SCHEMA],
     ] = Field(default_factory=dict)
     """Variables of dbt's environment, for `env_var()`; those of `env_from` win."""
     env_from: tuple[Annotated[str, AfterValidator(require_passable)], ...] = ()

@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
+from dagster_apollo.config_schema import SCHEMA_FILE
 from dagster_apollo.errors import TenantError
 from dagster_apollo.paths import CHECKOUT
 
@@ -39,7 +40,11 @@ def create_project(tenants_dir: Path, name: str) -> Path:
         if re.sub(r"\W", "_", taken.name.removeprefix("dbt_"), flags=re.ASCII).lower() == name:
             raise TenantError(f"There is a tenant {name} already: {taken}. Take another name.")
     staging = tenants_dir / f".dbt_{name}.{os.getpid()}"
-    values = {"name": name, "package": os.path.relpath(_COMMON_PACKAGE, folder)}
+    values = {
+        "name": name,
+        "package": os.path.relpath(_COMMON_PACKAGE, folder),
+        "schema": os.path.relpath(SCHEMA_FILE, folder),
+    }
     try:
         tenants_dir.mkdir(parents=True, exist_ok=True)
         _write(staging, values)
