@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import orjson
 
-from dagster_apollo.dbt.manifest import Manifest, attach_tests_of_many_parents
+from dagster_apollo.dbt.keys import settle_names
+from dagster_apollo.dbt.manifest import Manifest
 from dagster_apollo.errors import PrepareError
 
 _NODES: Final = (
@@ -64,10 +65,10 @@ def write_digest(manifest: Manifest, path: Path) -> None:
     """Write the digest of a manifest.
 
     Args:
-        manifest: all of it; tests of several nodes are attached to one of them in it.
+        manifest: all of it; its nodes get the names in it that they have in Dagster (keys.py).
         path: the digest's file.
     """
-    attach_tests_of_many_parents(manifest)
+    settle_names(manifest)
     shared: dict[bytes, int] = {}
 
     def number(value: object) -> int:

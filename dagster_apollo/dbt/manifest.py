@@ -83,32 +83,3 @@ def unrouted_nodes(manifest: Manifest) -> list[SchemaFinding]:
         if not named or not schema or schema in {f"{default}_{named}" for default in _NO_SCHEMAS}:
             findings.append(SchemaFinding(node["unique_id"], node["original_file_path"], schema))
     return findings
-
-
-def attach_tests_of_many_parents(manifest: Manifest) -> None:
-    """Give each singular test of several nodes one of them, so that it is a check on that asset.
-
-    dbt attaches only generic tests. dagster-dbt takes the parent of a singular test with one, and
-    asks for `meta.dagster.ref` in one with several; without it the result shows nowhere but in
-    the log. The first node that the test refers to is as good a place as any.
-    """
-    for node in manifest["nodes"].values():
-        if node["resource_type"] != "test" or node.get("attached_node"):
-            continue
-        parents = [
-            manifest["nodes"][parent]
-            for parent in node["depends_on"]["nodes"]
-            if parent in manifest["nodes"]
-        ]
-        assets = [parent for parent in parents if is_asset(parent)]
-        if len(node["depends_on"]["nodes"]) < 2 or not assets:  # noqa: PLR2004
-            continue
-        meta = node["config"].setdefault("meta", {})
-        meta.setdefault("dagster", {}).setdefault(
-            "ref",
-            {
-                "name": assets[0]["name"],
-                "package": assets[0]["package_name"],
-                "version": assets[0].get("version"),
-            },
-        )

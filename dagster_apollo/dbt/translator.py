@@ -8,6 +8,7 @@ from typing import Any, Final
 from dagster import AssetKey, AssetSpec
 
 from dagster_apollo.dbt.asset_specs import KNOWN, SpecMaker
+from dagster_apollo.dbt.names import legible
 from dagster_apollo.dbt.stock import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 from dagster_apollo.settings import TenantSettings
 from dagster_apollo.tenant_config import is_owner
@@ -16,6 +17,8 @@ _SETTINGS: Final = DagsterDbtTranslatorSettings(
     enable_code_references=True,
     enable_source_tests_as_checks=True,
 )
+
+_TABLE_NAME: Final = "dagster/table_name"
 
 
 class TenantTranslator(DagsterDbtTranslator):
@@ -28,17 +31,18 @@ class TenantTranslator(DagsterDbtTranslator):
     def __init__(self, settings: TenantSettings) -> None:
         super().__init__(_SETTINGS)
         self._tenant = settings.tenant
+        self._prefix = legible(settings.tenant.name, allowed=".-")
         self._specs: dict[tuple[int, str, int], AssetSpec] = {}
         self._makers: dict[tuple[int, int], SpecMaker] = {}
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
         """`[tenant, ...dbt's own key]`, so that equal names of two tenants never meet."""
-        return super().get_asset_key(dbt_resource_props).with_prefix(self._tenant.name)
+        return super().get_asset_key(dbt_resource_props).with_prefix(self._prefix)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The dbt group, else the folder below models/ (seeds/, snapshots/)."""
         group = super().get_group_name(dbt_resource_props) or _folder(dbt_resource_props)
-        return re.sub(r"\W", "_", group, flags=re.ASCII) if group else None
+        return legible(group) if group else None
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str] | None:
         """The owners in the node's meta, else its group's, else the tenant's.
@@ -46,7 +50,18 @@ class TenantTranslator(DagsterDbtTranslator):
         What Dagster does not take for an owner is left out: it would refuse the whole project.
         """
         named = super().get_owners(dbt_resource_props) or self._tenant.config.owners
-        return [owner for owner in named if is_owner(owner)] or None
+        return [it for it in named if isinstance(it, str) and is_owner(it)] or None
+
+    def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As stock, but of a source without the name of its table.
+
+        Dagster (1.13) takes a source for whatever asset has the same table, in any tenant, and
+        refuses all definitions where two have. Within a project keys.py does that.
+        """
+        metadata = super().get_metadata(dbt_resource_props)
+        if dbt_resource_props["resource_type"] != "source":
+            return metadata
+        return {name: value for name, value in metadata.items() if name != _TABLE_NAME}
 
     def get_code_version(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The checksum of the node's file, as dbt compares it for `state:modified`."""

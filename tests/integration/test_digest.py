@@ -16,7 +16,8 @@ from dagster._core.definitions.repository_definition import RepositoryDefinition
 from dagster_apollo.dbt.asset_specs import KNOWN
 from dagster_apollo.dbt.assets import TenantProject
 from dagster_apollo.dbt.code_location import load_project, tenant_code_location
-from dagster_apollo.dbt.manifest import asset_nodes, attach_tests_of_many_parents, read_manifest
+from dagster_apollo.dbt.keys import settle_names
+from dagster_apollo.dbt.manifest import asset_nodes, read_manifest
 from dagster_apollo.dbt.prepare import digest_path, manifest_path
 from dagster_apollo.dbt.resource import RunObserver
 from dagster_apollo.dbt.stock import DagsterDbtTranslator
@@ -47,7 +48,7 @@ def prepared(copy_tenants: CopyTenants, apollo_env: MakeEnvironment) -> Iterator
 def whole(prepared: TenantProject) -> TenantProject:
     """The same, with all of its manifest."""
     manifest = read_manifest(manifest_path(prepared.settings))
-    attach_tests_of_many_parents(manifest)
+    settle_names(manifest)
     return replace(prepared, manifest=manifest, translator=TenantTranslator(prepared.settings))
 
 

@@ -8,7 +8,6 @@ import pytest
 from dagster_apollo.dbt.manifest import (
     SchemaFinding,
     asset_nodes,
-    attach_tests_of_many_parents,
     read_manifest,
     unrouted_nodes,
 )
@@ -126,76 +125,3 @@ def test_a_finding_names_node_file_and_schema():
     finding = SchemaFinding("model.shop.orders", "models/orders.sql", "_marts")
     assert str(finding) == "model.shop.orders (models/orders.sql) resolves to schema '_marts'"
     assert str(SchemaFinding("m", "f", "")).endswith("resolves to no schema")
-
-
-# --- tests of several nodes ------------------------------------------------------------------
-
-
-def singular(*parents: str, **properties: Any) -> dict[str, Any]:
-    properties = {"depends_on": {"nodes": list(parents), "macros": []}, **properties}
-    return node("test", "totals_match", **properties)
-
-
-def attached(*nodes: dict[str, Any]) -> Any:
-    """The node that the test among the nodes is attached to, if any."""
-    content = manifest(*nodes)
-    attach_tests_of_many_parents(content)
-    meta = content["nodes"]["test.shop.totals_match"]["config"].get("meta", {})
-    return (meta.get("dagster") or {}).get("ref")
-
-
-A, B = node("model", "a"), node("seed", "b")
-
-
-def test_a_singular_test_of_several_nodes_is_attached_to_the_first():
-    assert attached(A, B, singular("seed.shop.b", "model.shop.a")) == {
-        "name": "b",
-        "package": "shop",
-        "version": None,
-    }
-
-
-def test_the_version_of_the_node_is_kept():
-    versioned = node("model", "a", version=2)
-    assert attached(versioned, B, singular("model.shop.a", "seed.shop.b"))["version"] == 2
-
-
-def test_an_ephemeral_model_before_the_first_asset_is_passed_over():
-    ephemeral = node("model", "a", config={"materialized": "ephemeral"})
-    assert attached(ephemeral, B, singular("model.shop.a", "seed.shop.b"))["name"] == "b"
-
-
-def test_a_source_before_the_first_node_is_passed_over():
-    test = singular("source.shop.raw.x", "model.shop.a")
-    assert attached(A, test)["name"] == "a"
-
-
-@pytest.mark.parametrize(
-    "parents", [(), ("model.shop.a",), ("source.shop.raw.x", "source.shop.raw.y")]
-)
-def test_a_test_of_one_node_or_of_sources_alone_is_left_as_it_is(parents):
-    assert attached(A, B, singular(*parents)) is None
-
-
-def test_a_generic_test_is_left_as_it_is():
-    test = singular("model.shop.a", "seed.shop.b", attached_node="model.shop.a")
-    assert attached(A, B, test) is None
-
-
-def test_a_reference_of_the_projects_own_is_kept():
-    own = {"meta": {"dagster": {"ref": {"name": "b"}}, "owner": "ann"}}
-    assert attached(A, B, singular("model.shop.a", "seed.shop.b", config=own)) == {"name": "b"}
-
-
-def test_other_meta_of_the_test_is_kept():
-    test = singular("model.shop.a", "seed.shop.b", config={"meta": {"owner": "ann"}})
-    attach_tests_of_many_parents(manifest(A, B, test))
-    assert test["config"]["meta"]["owner"] == "ann"
-
-
-def test_attaching_twice_changes_nothing_more():
-    content = manifest(A, B, singular("seed.shop.b", "model.shop.a"))
-    attach_tests_of_many_parents(content)
-    once = json.dumps(content)
-    attach_tests_of_many_parents(content)
-    assert json.dumps(content) == once
