@@ -10,12 +10,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from dagster import AssetKey, DagsterRunStatus
+from dagster import AssetKey, DagsterRunStatus, RunsFilter
 from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.types import ExecuteExternalJobArgs
 
-from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, OpenHome, RunApollo
+from tests.integration.conftest import (
+    SMALL,
+    CopyTenants,
+    MakeDatabase,
+    MakeEnvironment,
+    OpenHome,
+    RunApollo,
+)
 from tests.integration.services import (
     FOR_EVER,
     SLOW_MODEL,
@@ -45,14 +53,29 @@ def prepared(
     return env
 
 
-@pytest.fixture
-def services(prepared: dict[str, str], migrated_uri: str, tmp_path: Path) -> Iterator[Services]:
-    """The services of one test, on a database of their own; an address of its own, too."""
+@pytest.fixture(scope="module")
+def daemon(
+    prepared: dict[str, str],
+    make_database: MakeDatabase,
+    _migrated_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Services]:
+    """A daemon, which outlives the code servers of the tests; they have one address."""
     env = {
         **prepared,
-        "DAGSTER_PG_URI": migrated_uri,
+        "DAGSTER_PG_URI": make_database(_migrated_template),
         "APOLLO_CODE_SERVER": f"127.0.0.1:{free_port()}",
     }
+    services = Services(env, tmp_path_factory.mktemp("daemon"))
+    services.daemon()
+    yield services
+    services.close()
+
+
+@pytest.fixture
+def services(daemon: Services, open_home: OpenHome, tmp_path: Path) -> Iterator[Services]:
+    """The code servers of one test."""
+    env = daemon.env
     services = Services(env, tmp_path)
     slow = Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "models", "slow.sql")
     for log in Path(env["DAGSTER_HOME"], "tenants", "small", "runs").glob("*/dbt.log"):
@@ -62,6 +85,9 @@ def services(prepared: dict[str, str], migrated_uri: str, tmp_path: Path) -> Ite
     services.close()
     slow.unlink()
     wait_until(lambda: not dbt_processes(env), 20)
+    with open_home(env) as instance:  # a test that fails may leave runs, and the next would queue
+        for run in instance.get_runs(RunsFilter(statuses=NOT_FINISHED_STATUSES)):
+            instance.report_run_canceled(run)
 
 
 @pytest.fixture
@@ -73,8 +99,7 @@ def ui(services: Services, open_home: OpenHome) -> Iterator[Control]:
 
 
 def slow_run(services: Services, ui: Control) -> str:
-    """Start a run that builds for ever, through a daemon."""
-    services.daemon()
+    """Start a run that builds for ever, through the daemon."""
     run_id = ui.launch()
     wait_until(lambda: query_is_running(services.env, "slow"))
     return run_id
@@ -133,7 +158,6 @@ def test_a_run_that_is_stopped_in_a_test_resumes_with_that_test(
     try:
         server = services.code_server(seconds=20)
         with open_home(services.env) as instance, control(instance) as ui:
-            services.daemon()
             run_id = ui.launch()
             wait_until(lambda: dbt_log(services.env, run_id).count("START test slow_check"))
             server.process.send_signal(signal.SIGTERM)
