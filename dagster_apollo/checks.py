@@ -89,7 +89,9 @@ def process_checks(settings: Settings) -> list[Check]:
 
 def tenant_checks(settings: TenantSettings) -> list[Check]:
     """What concerns one tenant, without a connection."""
-    name = settings.tenant.name
+    name, fault = settings.tenant.name, settings.tenant.fault
+    if fault is not None:
+        return [Check(name, "files", "error", fault)]
     return [
         Check(name, "target", "ok", f"{settings.target}, {settings.threads} threads"),
         *_key_checks(settings),

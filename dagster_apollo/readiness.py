@@ -34,6 +34,9 @@ def readiness_checks(tenant: Tenant, others: Sequence[Tenant]) -> Iterator[Check
         tenant: the tenant.
         others: the other tenants of the checkout.
     """
+    if tenant.fault is not None:
+        yield Check(tenant.name, "files", "error", tenant.fault)
+        return
     yield from _file_checks(tenant)
     yield from _variable_checks(tenant, others)
     yield from _project_checks(tenant)

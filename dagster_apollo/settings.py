@@ -149,7 +149,8 @@ def load(
 
     Raises:
         ConfigurationError: anything is missing or wrong; it lists all problems.
-        TenantError: the tenants' directory or a tenant's files are invalid.
+        TenantError: the tenants' directory is unusable. A tenant whose files are is no error here:
+            its settings say so (`Tenant.fault`).
     """
     note_target(target)
     environ = read_environment(target) if environ is None else environ

@@ -31,6 +31,8 @@ class Tenant:
         project_name: `name:` of dbt_project.yml.
         profile_name: `profile:` of dbt_project.yml, or None where it names none.
         config: the contents of apollo.yml.
+        fault: why its files cannot be used; None where they can. Of the rest only the name and the
+            folder are then sure, and the config as far as apollo.yml is valid.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Tenant:
     project_name: str
     profile_name: str | None
     config: TenantConfig
+    fault: str | None = None
 
     @property
     def identifier(self) -> str:
@@ -50,16 +53,26 @@ class Tenant:
         """What the tenant's variables begin with where several tenants share an environment."""
         return f"{self.identifier.upper()}__"
 
+    def require_sound(self) -> None:
+        """Refuse to go on with a tenant whose files cannot be used.
+
+        Raises:
+            TenantError: it says which file, and the mend.
+        """
+        if self.fault is not None:
+            raise TenantError(self.fault)
+
 
 def find_tenants(tenants_dir: Path) -> tuple[Tenant, ...]:
     """Find the tenants of a directory, in the order of their names.
+
+    One whose files cannot be used is among them, with its fault: it fails by itself.
 
     Args:
         tenants_dir: an absolute path.
 
     Raises:
-        TenantError: the directory is missing or empty, a folder in it holds no valid dbt
-            project or an invalid apollo.yml, or two folders give the same name.
+        TenantError: the directory is missing or empty, or two folders give the same name.
     """
     try:
         folders = sorted(
@@ -74,7 +87,7 @@ def find_tenants(tenants_dir: Path) -> tuple[Tenant, ...]:
             f"The tenants' directory {tenants_dir} {what}. "
             "Create it, or set APOLLO_TENANTS_DIR to the directory that holds the dbt projects."
         ) from None
-    tenants = tuple(sorted(map(load_tenant, folders), key=lambda tenant: tenant.name))
+    tenants = tuple(sorted(map(_load_or_fault, folders), key=lambda tenant: tenant.name))
     if not tenants:
         raise TenantError(
             f"There is no tenant in {tenants_dir}. Put a dbt project (a folder with a "
@@ -100,8 +113,24 @@ def load_tenant(folder: Path) -> Tenant:
         raise TenantError(f"{project_file} has no `name:`. Add the project's name.")
     if profile_name is not None and not isinstance(profile_name, str):
         raise TenantError(f"`profile:` in {project_file} is not a text. Quote the profile's name.")
-    name = folder.name.removeprefix(_FOLDER_PREFIX) or folder.name
-    return Tenant(name, folder, root.resolve(), project_name, profile_name, config)
+    return Tenant(_name_of(folder), folder, root.resolve(), project_name, profile_name, config)
+
+
+def _load_or_fault(folder: Path) -> Tenant:
+    try:
+        return load_tenant(folder)
+    except TenantError as error:
+        fault = str(error)
+    try:
+        config = _read_config(folder)
+    except TenantError:
+        config = TenantConfig()
+    name = _name_of(folder)
+    return Tenant(name, folder, folder.resolve(), name, None, config, fault)
+
+
+def _name_of(folder: Path) -> str:
+    return folder.name.removeprefix(_FOLDER_PREFIX) or folder.name
 
 
 def select_tenants(tenants: Sequence[Tenant], names: Iterable[str]) -> tuple[Tenant, ...]:

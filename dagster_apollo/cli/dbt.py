@@ -17,10 +17,11 @@ def run_dbt(name: str, arguments: Sequence[str], *, target: str | None) -> int:
         dbt's exit code.
 
     Raises:
-        ApolloError: bad configuration, or no such tenant.
+        ApolloError: bad configuration, no such tenant, or one whose files cannot be used.
     """
     runtime = start(target=target)
     (settings,) = runtime.settings.of([name])
+    settings.tenant.require_sound()
     settings.paths.root.mkdir(parents=True, exist_ok=True)
     environment = dbt_environment(settings, runtime.profiles_dir(settings), os.environ)
     # dbt, in the same process group, gets the terminal's Ctrl-C itself; this process outlives it

@@ -112,6 +112,7 @@ def _row(tenant: Tenant, settings: TenantSettings | None, run: _LastRun | None) 
         "nodes": settings and _nodes(settings),
         "prepared": settings and _prepared(settings),
         "last_run": run and asdict(run),
+        "fault": tenant.fault,
     }
 
 
@@ -135,7 +136,7 @@ def _nodes(settings: TenantSettings) -> int | None:
 def _prepared(settings: TenantSettings) -> str:
     if check_freshness(settings).is_fresh:
         return "fresh"
-    return "failed" if last_failure(settings) else "stale"
+    return "failed" if settings.tenant.fault or last_failure(settings) else "stale"
 
 
 def _last_runs(tenants: Sequence[Tenant]) -> Iterator[tuple[str, _LastRun]]:

@@ -90,7 +90,9 @@ def load_project(runtime: Runtime, settings: TenantSettings) -> TenantProject:
 
     Raises:
         PrepareError: the manifest is stale and may not or cannot be prepared here.
+        TenantError: the tenant's files cannot be used.
     """
+    settings.tenant.require_sound()
     project = tenant_project(settings, runtime.profiles_dir(settings))
     project.prepare_if_dev()
     manifest = read_digest(digest_path(settings))

@@ -106,6 +106,8 @@ def digest_path(settings: TenantSettings) -> Path:
 
 def check_freshness(settings: TenantSettings) -> Freshness:
     """Compare the prepared files with the project; costs one stat a file when nothing changed."""
+    if settings.tenant.fault is not None:
+        return Freshness(f"its files cannot be used: {settings.tenant.fault}", Fingerprint("", {}))
     state = _read_state(settings.paths.prepared)
     known: dict[str, FileStamp] = {
         name: (stamp[0], stamp[1], stamp[2]) for name, stamp in state.get("files", {}).items()
@@ -132,7 +134,9 @@ def require_fresh(settings: TenantSettings) -> None:
 
     Raises:
         PrepareError: it says which command to run when the release is built.
+        TenantError: the tenant's files cannot be used.
     """
+    settings.tenant.require_sound()
     freshness = check_freshness(settings)
     if not freshness.is_fresh:
         name, failure = settings.tenant.name, last_failure(settings)
@@ -228,6 +232,7 @@ def _prepare_one(
     force: bool,  # noqa: FBT001
     progress: Progress,
 ) -> Prepared:
+    settings.tenant.require_sound()
     with _locked(settings, progress):
         # looked at again under the lock: another process may have just done it
         if not force and check_freshness(settings).is_fresh:

@@ -41,7 +41,7 @@ def test_a_value_is_the_text_that_an_environment_variable_is(make_tenants, writt
 @pytest.mark.parametrize("written", ["", "null", "[a]", "{a: b}", "2025-01-31", '"a\\0b"'])
 def test_a_value_that_is_no_text_is_refused(make_tenants, written):
     with pytest.raises(TenantError, match=r"apollo\.yml is not valid: env\.FOO: "):
-        settings_of(make_tenants, f"env:\n  FOO: {written}")
+        load_tenant(make_tenants(apollo={"dbt_acme": f"env:\n  FOO: {written}"}) / "dbt_acme")
 
 
 @pytest.mark.parametrize(
@@ -114,4 +114,4 @@ def test_own_variables_never_decide_what_the_process_is_told(make_tenants, tmp_p
 @pytest.mark.parametrize("written", ["[a]", "text", "{a: 2025-01-31}", "{a: .nan}", "{1: x}"])
 def test_vars_that_dbt_would_read_otherwise_are_refused(make_tenants, written):
     with pytest.raises(TenantError, match=r"apollo\.yml is not valid: vars"):
-        settings_of(make_tenants, f"vars: {written}")
+        load_tenant(make_tenants(apollo={"dbt_acme": f"vars: {written}"}) / "dbt_acme")

@@ -183,9 +183,15 @@ def test_everything_that_is_wrong_is_in_one_report(dev):
 
 def test_an_unusable_tenant_does_not_hide_the_other_problems(base, make_tenants):
     make_tenants({"dbt_broken": None})
-    found = problems({**base, "DAGSTER_HOME": "relative"})
-    assert found.keys() == {"DAGSTER_HOME", "APOLLO_TENANTS_DIR"}
-    assert "dbt_broken" in str(found["APOLLO_TENANTS_DIR"])
+    found = problems({**base, "DAGSTER_HOME": "relative", "ACME__DBT_THREADS": "0"})
+    assert found.keys() == {"DAGSTER_HOME", "ACME__DBT_THREADS"}
+
+
+def test_an_unusable_tenant_has_settings_that_say_so(base, make_tenants):
+    make_tenants({"dbt_broken": None})
+    acme, broken = load({**base, "BROKEN__DBT_THREADS": "3"}).tenants
+    assert (acme.tenant.fault, broken.threads) == (None, 3)
+    assert "holds no dbt project" in broken.tenant.fault
 
 
 @pytest.mark.parametrize("target", ["dev", "prod"])
@@ -505,7 +511,7 @@ def test_an_unusable_tenant_does_not_hide_what_else_is_wrong(base, make_tenants)
     folder = make_tenants({"dbt_broken": {}}) / "dbt_broken"
     (folder / "dbt_project.yml").write_text("- no mapping")
     found = problems({**base, "DBT_TARGET": "qa", "DBT_THREADS": "0"})
-    assert found.keys() == {"DBT_TARGET", "DBT_THREADS", "APOLLO_TENANTS_DIR"}
+    assert found.keys() == {"DBT_TARGET", "DBT_THREADS"}
 
 
 def test_the_target_of_the_command_line_decides_later_whether_dotenv_counts(

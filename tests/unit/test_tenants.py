@@ -118,8 +118,22 @@ def test_what_is_no_directory_is_an_error_that_names_its_variable(name):
 
 
 def test_a_folder_without_a_project_is_named(make_tenants):
+    a, b = find_tenants(make_tenants({"dbt_a": {}, "dbt_b": None}))
+    a.require_sound()
     with pytest.raises(TenantError, match=r"/dbt_b holds no dbt project.*dbt_project\.yml"):
-        find_tenants(make_tenants({"dbt_a": {}, "dbt_b": None}))
+        b.require_sound()
+
+
+def test_a_tenant_whose_files_cannot_be_used_keeps_its_name_and_what_apollo_yml_says(make_tenants):
+    root = make_tenants(
+        {"dbt_a": "- no mapping", "dbt_b": {}, "dbt_c": None},
+        apollo={"dbt_a": "cron: 0 5 * * *", "dbt_b": "cron: never", "dbt_c": "owners: [a@b.co]"},
+    )
+    a, b, c = find_tenants(root)
+    assert [(it.name, it.folder) for it in (a, b, c)] == [(it, root / f"dbt_{it}") for it in "abc"]
+    assert (a.config.cron, b.config, c.config.owners) == ("0 5 * * *", TenantConfig(), ("a@b.co",))
+    assert "dbt_project.yml is not a YAML mapping" in (a.fault or "")
+    assert "apollo.yml is not valid: cron: " in (b.fault or "")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +157,7 @@ def test_a_folder_without_a_project_is_named(make_tenants):
 def test_a_project_file_that_is_not_valid_is_named_with_the_place(make_tenants, content, message):
     root = make_tenants({"dbt_a": content})
     with pytest.raises(TenantError, match=message) as caught:
-        find_tenants(root)
+        load_tenant(root / "dbt_a")
     assert str(root / "dbt_a" / "dbt_project.yml") in str(caught.value)
 
 
@@ -151,7 +165,7 @@ def test_a_project_file_in_another_encoding_is_named(make_tenants):
     root = make_tenants({"dbt_a": {}})
     (root / "dbt_a" / "dbt_project.yml").write_bytes("name: é".encode("latin-1"))
     with pytest.raises(TenantError, match=r"dbt_project\.yml cannot be read.*UTF-8"):
-        find_tenants(root)
+        load_tenant(root / "dbt_a")
 
 
 def test_jinja_and_unknown_keys_in_a_project_file_are_dbts_business(make_tenants):
