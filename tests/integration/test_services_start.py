@@ -47,10 +47,10 @@ def locations(port: int) -> dict[str, str]:
 
 
 def test_a_webserver_that_starts_before_the_code_server_says_so_in_a_line_and_finds_it(
-    services: Services, copy_tenants: CopyTenants, run_apollo: RunApollo
+    services: Services, copy_tenants: CopyTenants, call_apollo: RunApollo
 ) -> None:
     services.env["APOLLO_TENANTS_DIR"] = str(copy_tenants(dbt_small=SMALL))
-    assert run_apollo(["prepare"], services.env).returncode == 0
+    assert call_apollo(["prepare"], services.env).returncode == 0
     port = free_port()
     webserver = services.start("webserver", "--port", str(port))
     webserver.says("Code location apollo is loaded once that is over: ")
@@ -98,33 +98,40 @@ def test_all_that_is_not_set_is_said_in_one_round(
 
 
 @pytest.mark.parametrize(
-    ("table", "revision", "said"),
+    ("arguments", "table", "revision", "said"),
     [
-        ("alembic_version", "f495c27d5019", "Dagster's schema is behind: .* Run `apollo migrate`"),
-        ("alembic_version", "9999", "Dagster's schema is ahead: .* Deploy the newer release again"),
-        ("apollo_alembic_version", "9999", "Apollo's schema is ahead: .* Deploy the newer release"),
+        (
+            ["webserver"],
+            "alembic_version",
+            "f495c27d5019",
+            "Dagster's schema is behind: .* Run `apollo migrate`",
+        ),
+        (
+            ["daemon"],
+            "alembic_version",
+            "9999",
+            "Dagster's schema is ahead: .* Deploy the newer release again",
+        ),
+        (
+            ["code-server"],
+            "apollo_alembic_version",
+            "9999",
+            "Apollo's schema is ahead: .* Deploy the newer release",
+        ),
     ],
     ids=["Dagster's behind", "Dagster's ahead", "Apollo's ahead"],
 )
 def test_a_schema_that_is_not_the_release_s_is_refused(
-    services: Services, table: str, revision: str, said: str
+    services: Services, arguments: list[str], table: str, revision: str, said: str
 ) -> None:
     uri = SecretStr(normalise_postgres_uri(services.env["DAGSTER_PG_URI"]))
     with connected(uri) as connection, connection.begin():
         connection.execute(text(f"update {table} set version_num = '{revision}'"))
-    refused = [
-        services.start(*arguments)
-        for arguments in (
-            ["webserver", "--port", str(free_port())],
-            ["daemon"],
-            ["code-server", "--port", str(free_port())],
-        )
-    ]
-    for service in refused:
-        assert service.ends(90) == 2
-        assert re.search(f"apollo: DAGSTER_PG_URI: {said}", service.log), service.log
-        assert "Traceback" not in service.log
-        assert "Serving" not in service.log
+    refused = services.start(*arguments, PORT=str(free_port()))
+    assert refused.ends(90) == 2
+    assert re.search(f"apollo: DAGSTER_PG_URI: {said}", refused.log), refused.log
+    assert "Traceback" not in refused.log
+    assert "Serving" not in refused.log
     with connected(uri) as connection:
         registered = connection.execute(text("select count(*) from apollo_service")).scalar()
         assert registered == 0
