@@ -41,13 +41,15 @@ class BuildProgress:
         )
         self._task = self._bar.add_task(f"{tenant}: starting dbt", total=None)
         self._tenant = tenant
+        # rich looks at the environment for each answer, and for each line that it prints
+        self._is_terminal = console.is_terminal
         self._total: int | None = None
         self._live = Live(
             get_renderable=self._render, console=console, refresh_per_second=8, transient=True
         )
 
     def __enter__(self) -> "BuildProgress":
-        if self._console.is_terminal:
+        if self._is_terminal:
             self._live.start()
         return self
 
@@ -57,7 +59,7 @@ class BuildProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._console.is_terminal:
+        if self._is_terminal:
             self._live.stop()
 
     def on_event(self, event: DbtEvent) -> None:
@@ -69,7 +71,8 @@ class BuildProgress:
             if name == "LogStartLine":
                 self._running[unique_id] = (str(node.get("node_name")), time.monotonic())
                 self._total = data.get("total")
-                self._bar.update(self._task, total=self._total, description=self._tenant)
+                if self._is_terminal:
+                    self._bar.update(self._task, total=self._total, description=self._tenant)
                 return
             state = event_state(event)
             if state is None or not unique_id or unique_id in self._finished:
@@ -77,20 +80,26 @@ class BuildProgress:
             self._finished.add(unique_id)
             self._running.pop(unique_id, None)
             self._counts[state] += 1
-            self._bar.update(self._task, advance=1)
+            if self._is_terminal:
+                self._bar.update(self._task, advance=1)
         self._report(event, state)
 
     def _report(self, event: DbtEvent, state: str) -> None:
         """One line for a finished node; on a terminal only for what did not go well."""
-        if self._console.is_terminal and state not in {"warn", "error"}:
+        if self._is_terminal and state not in {"warn", "error"}:
             return
         data, node = event["data"], event["data"]["node_info"]
         position = f"{data.get('index', '?')}/{self._total or '?'}"
         seconds = f"  {data['execution_time']:.2f} s" if data.get("execution_time") else ""
+        start, end = f"  {position:>9}  ", f"  {node.get('resource_type')} {node.get('node_name')}"
+        if not self._is_terminal:
+            self._console.file.write(f"{start}{state:<7}{end}{seconds}\n")
+            self._console.file.flush()
+            return
         self._console.print(
-            Text(f"  {position:>9}  "),
+            Text(start),
             Text(f"{state:<7}", style=STYLES[state]),
-            Text(f"  {node.get('resource_type')} {node.get('node_name')}{seconds}"),
+            Text(f"{end}{seconds}"),
             sep="",
             soft_wrap=True,
         )

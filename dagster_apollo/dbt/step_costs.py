@@ -4,15 +4,18 @@ A tenant's build is one step with an output for each model and each test. For ea
 1.13 rebuilds sets of all of them: the keys of the step's assets (`get_output_asset_keys`, which
 rebuilds the set of all keys once more for each output), and the keys of all checks
 (`AssetCheckResult.to_asset_check_evaluation`). None of them changes while the step runs. The first
-alone made a run's cost grow with the cube of its nodes.
+alone made a run's cost grow with the cube of its nodes. Beside them it makes two classes of named
+tuple for each output, for the resources of its type and of its I/O manager, which have none
+(`ScopedResourcesBuilder.build`), and looks the step's op up in the job's graph, a dozen times.
 
-Only the objects of the step at hand are changed, never a class of Dagster's. Where a name has
+Only the objects of the run at hand are changed, never a class of Dagster's. Where a name has
 moved, the step runs as stock Dagster runs it, and says so once.
 """
 
 import functools
 import logging
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from dagster import (
@@ -58,10 +61,11 @@ class StepCosts:
         for key in computation.check_keys_by_output_name.values():
             if key in assets.check_keys:
                 self._outputs[key] = layer.get_op_output_name(key)
-        step.get_output_asset_keys = functools.cache(step.get_output_asset_keys)
-        # the layer is a frozen record
-        selected = functools.cache(layer.get_selected_entity_keys_for_node)
-        object.__setattr__(layer, "get_selected_entity_keys_for_node", selected)
+        _remember(step, "get_output_asset_keys")
+        _remember(step, "for_type")
+        _remember(step.job_def, "get_node")
+        _remember(layer, "get_selected_entity_keys_for_node")
+        _build_no_resources_once(step.scoped_resources_builder)
         self._step = step
 
     def events(self, event: Any) -> Iterator[Any]:  # noqa: ANN401
@@ -88,3 +92,25 @@ class StepCosts:
             description=event.description,
             blocking=self._blocking[key],
         )
+
+
+def _remember(owner: Any, name: str) -> None:  # noqa: ANN401
+    """Let a method of an object, and of no other, answer each question once.
+
+    A job, and its asset layer, outlive the step: another run finds them as this one left them.
+    """
+    if name not in owner.__dict__:
+        # the layer is a frozen record
+        object.__setattr__(owner, name, functools.cache(getattr(owner, name)))
+
+
+def _build_no_resources_once(builder: Any) -> None:  # noqa: ANN401
+    if "build" in builder.__dict__:  # by another step of the run
+        return
+    build = builder.build
+    nothing = build(None)
+
+    def built(required_resource_keys: AbstractSet[str] | None) -> Any:  # noqa: ANN401
+        return build(required_resource_keys) if required_resource_keys else nothing
+
+    builder.build = built
