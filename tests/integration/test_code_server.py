@@ -287,7 +287,7 @@ def test_a_run_outlives_its_server_and_ends_as_if_nothing_had_been(
     services: Services, open_home: OpenHome
 ) -> None:
     model = Path(services.env["APOLLO_TENANTS_DIR"], "dbt_small", "models", "slow.sql")
-    model.write_text(SLOW_MODEL % 1000)
+    model.write_text(SLOW_MODEL % 500)
     server = services.code_server()
     with open_home(services.env) as instance, control(instance) as ui:
         run_id = slow_run(services, ui)
@@ -302,7 +302,7 @@ def test_a_run_outlives_its_server_and_ends_as_if_nothing_had_been(
 def test_runs_are_ended_though_the_server_dies_while_it_drains(
     services: Services, open_home: OpenHome
 ) -> None:
-    server = services.code_server(seconds=30)
+    server = services.code_server(seconds=20)
     with open_home(services.env) as instance, control(instance) as ui:
         run_id = slow_run(services, ui)
         server.process.send_signal(signal.SIGTERM)
