@@ -96,7 +96,11 @@ def list_tenants(*, as_json: bool) -> None:
             f"{row['cron']} {row['timezone']}",
             row["root"],
         )
-    Console().print(table)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(table, soft_wrap=False)
+    for row in rows:
+        if row["fault"]:
+            console.print(f"{row['name']}: {row['fault']}")
 
 
 def _row(tenant: Tenant, settings: TenantSettings | None, run: _LastRun | None) -> dict[str, Any]:
