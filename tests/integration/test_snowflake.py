@@ -240,18 +240,6 @@ def test_the_doctor_logs_in_and_reports_role_warehouse_and_database(
     assert "SHA256:" in checks["private key"]["finding"]
 
 
-def test_a_later_run_parses_nothing_though_its_query_tag_is_another(
-    grant: Built, run_apollo: RunApollo, fakesnow_server: Snowflake
-) -> None:
-    later = build(run_apollo, grant.env, "williamgrant", "--select", "resource_type:seed")
-    assert later.exit_code == 0, later.log
-    assert later.run_id != grant.run_id
-    assert _dbt_logins(fakesnow_server, DATABASE, later.run_id)
-    for run in (grant, later):
-        assert "no changes found, skipping parsing" in run.dbt_log
-        assert "Unable to do partial parsing" not in run.dbt_log
-
-
 # --- what can be wrong -----------------------------------------------------------------------
 
 
@@ -409,25 +397,45 @@ def _scratch() -> str:
     return f"apollo_test_{uuid.uuid4().hex[:8]}"
 
 
-def test_dbt_schema_is_a_prefix_on_dev(
+@pytest.fixture(scope="module")
+def routed(
     copy_tenants: CopyTenants,
     apollo_env: MakeEnvironment,
     run_apollo: RunApollo,
     fakesnow_server: Snowflake,
     rsa_key: str,
-) -> None:
-    scratch = _scratch()
+) -> Iterator[Built]:
+    """The routed dbt_small, built in schemas of its own that are dropped at the end."""
     variables = fakesnow_server.variables(rsa_key, "SCRATCH_DB")
-    env = apollo_env(_routed(copy_tenants), DBT_TARGET="dev", DBT_SCHEMA=scratch, **variables)
+    env = apollo_env(_routed(copy_tenants), DBT_TARGET="dev", DBT_SCHEMA=_scratch(), **variables)
     with built_in_a_schema_of_its_own(env, run_apollo, *NO_UNIT_TESTS) as built:
-        assert built.exit_code == 0, built.log
-        assert relations(fakesnow_server, rsa_key, "SCRATCH_DB") == {
-            (f"{scratch}_reference", "raw_orders"),
-            (f"{scratch}_marts", "orders"),
-            (f"{scratch}_marts", "customers"),
-            (f"{scratch}_snapshots", "orders_history"),
-        }
+        yield built
     assert relations(fakesnow_server, rsa_key, "SCRATCH_DB") == set()
+
+
+def test_dbt_schema_is_a_prefix_on_dev(
+    routed: Built, fakesnow_server: Snowflake, rsa_key: str
+) -> None:
+    prefix = routed.env["DBT_SCHEMA"]
+    assert routed.exit_code == 0, routed.log
+    assert relations(fakesnow_server, rsa_key, "SCRATCH_DB") == {
+        (f"{prefix}_reference", "raw_orders"),
+        (f"{prefix}_marts", "orders"),
+        (f"{prefix}_marts", "customers"),
+        (f"{prefix}_snapshots", "orders_history"),
+    }
+
+
+def test_a_later_run_parses_nothing_though_its_query_tag_is_another(
+    routed: Built, run_apollo: RunApollo, fakesnow_server: Snowflake
+) -> None:
+    later = build(run_apollo, routed.env, "small", "--select", "raw_orders")
+    assert later.exit_code == 0, later.log
+    assert later.run_id != routed.run_id
+    assert _dbt_logins(fakesnow_server, "SCRATCH_DB", later.run_id)
+    for run in (routed, later):
+        assert "no changes found, skipping parsing" in run.dbt_log
+        assert "Unable to do partial parsing" not in run.dbt_log
 
 
 # --- a real account --------------------------------------------------------------------------
