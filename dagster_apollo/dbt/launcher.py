@@ -1,6 +1,6 @@
 """Starts dbt; run by path with the interpreter of the tenant, so it imports nothing of Apollo.
 
-It is dbt's own command line with two changes.
+It is dbt's own command line with three changes.
 
 dbt ends when the process that started it has ended, however that happened: a run whose process was
 killed must not go on building, or hold the lock of a DuckDB file.
@@ -9,6 +9,11 @@ The query tag does not count as part of the connection. dbt discards its partial
 connection property differs from the last parse's, and the tag names the Dagster run, so every run
 would parse the whole project again (SnowflakeCredentials._connection_keys, dbt-snowflake 1.10 and
 1.11). Where that name is gone, runs parse, which costs time and changes no result.
+
+A node that writes the table of a source comes before the nodes that read the source. Projects read
+their seeds through source(), of which dbt knows nothing, so that a first build fails where it
+starts with the readers. Only the order changes: what is selected, and what is skipped after an
+error, is as dbt has it (GraphQueue, dbt-core 1.10 and 1.11).
 """
 
 import os
@@ -46,6 +51,54 @@ def _ignore_query_tag_in_partial_parse() -> None:
     setattr(SnowflakeCredentials, "_connection_keys", without_query_tag)  # noqa: B010
 
 
+def _build_tables_before_they_are_read_as_sources() -> None:
+    try:
+        from dbt.graph.queue import GraphQueue
+    except ImportError:
+        print("apollo: dbt has changed; readers of seeds may come first", file=sys.stderr)  # noqa: T201
+        return
+    stock: Any = GraphQueue.__init__
+
+    def ordered(self: Any, graph: Any, manifest: Any, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
+        for writer, reader in _unknown_dependencies(graph, manifest):
+            if not _leads_to(graph, reader, writer):
+                graph.add_edge(writer, reader)
+        stock(self, graph, manifest, *arguments, **named)
+
+    setattr(GraphQueue, "__init__", ordered)  # noqa: B010
+
+
+def _unknown_dependencies(graph: Any, manifest: Any) -> "list[tuple[str, str]]":  # noqa: ANN401
+    """Each node of the graph that writes a source's table, with each that reads the source."""
+    writers = {_relation(manifest.nodes[it]): it for it in graph if it in manifest.nodes}
+    written = {
+        key: writers[_relation(source)]
+        for key, source in manifest.sources.items()
+        if _relation(source) in writers
+    }
+    return [
+        (written[parent], reader)
+        for reader in (list(graph) if written else ())
+        if reader in manifest.nodes
+        for parent in manifest.nodes[reader].depends_on_nodes
+        if parent in written
+    ]
+
+
+def _relation(node: Any) -> str:  # noqa: ANN401
+    """Where a node's table is, whatever way it is quoted; none for a test."""
+    return str(getattr(node, "relation_name", None) or id(node)).replace('"', "").lower()
+
+
+def _leads_to(graph: Any, start: str, end: str) -> bool:  # noqa: ANN401
+    seen, waiting = {start}, [start]
+    while waiting:
+        new = set(graph.successors(waiting.pop())) - seen
+        seen |= new
+        waiting.extend(new)
+    return end in seen
+
+
 if __name__ == "__main__":
     sys.path.pop(0)  # this file's folder, put there by Python, is no place to import from
     _end_with_parent()
@@ -53,5 +106,6 @@ if __name__ == "__main__":
 
     if "APOLLO_QUERY_TAG" in os.environ:  # only Snowflake targets have one
         _ignore_query_tag_in_partial_parse()
+    _build_tables_before_they_are_read_as_sources()
     sys.argv[0] = "dbt"
     cli()

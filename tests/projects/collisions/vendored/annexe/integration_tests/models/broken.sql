@@ -1,0 +1,1 @@
+select * from {{ ref('there_is_no_such_model') }}

@@ -1,0 +1,1 @@
+{% macro vacuum() %}{% do run_query('select 1') %}{% endmacro %}

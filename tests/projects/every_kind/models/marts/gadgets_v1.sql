@@ -1,0 +1,1 @@
+select gadget_id from {{ ref('stg_gadgets') }}

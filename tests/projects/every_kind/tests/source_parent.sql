@@ -1,0 +1,1 @@
+select * from {{ source('outside', 'runs') }} where phase is null
