@@ -26,9 +26,10 @@ from dagster_apollo.dbt.environment import dbt_environment
 from dagster_apollo.dbt.fingerprint import FileStamp, Fingerprint, fingerprint
 from dagster_apollo.dbt.manifest import SchemaFinding, read_manifest, unrouted_nodes
 from dagster_apollo.dbt.messages import error_messages
-from dagster_apollo.dbt.process import start_dbt, stop_dbt
+from dagster_apollo.dbt.process import output_of, start_dbt, stop_dbt
 from dagster_apollo.dbt.variables import with_variables
 from dagster_apollo.errors import ApolloError, PrepareError
+from dagster_apollo.own_variables import SECRET_PREFIX
 from dagster_apollo.settings import TenantSettings
 from dagster_apollo.tenant_config import CONFIG_FILE
 
@@ -40,9 +41,21 @@ FAILURE_FILE: Final = "failure.txt"
 _RESULT_FILES: Final = (MANIFEST_FILE, DIGEST_FILE, PARTIAL_PARSE_FILE)
 
 _LOOK_EVERY_SECONDS: Final = 0.2
+_DEPS_SILENCE_SECONDS: Final = 45
+"""dbt itself waits for a hub that does not answer for six times 30 seconds; git, for minutes."""
+_NO_QUESTIONS: Final = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=15",
+}
+"""There is nobody to type the password of a private package."""
 
 _running: set["subprocess.Popen[bytes]"] = set()
 _stopping = threading.Event()
+
+_UNREACHABLE: Final = (
+    "A package cannot be fetched from here: let this host reach it (HTTPS_PROXY), or keep the "
+    "package in the project and name it by `local:`. Then run `apollo prepare` again."
+)
 
 Step = Literal["waiting", "deps", "parse", "fresh", "done", "failed"]
 Progress = Callable[[TenantSettings, Step], None]
@@ -309,6 +322,7 @@ def _run_dbt(
         with_variables(arguments, settings.tenant.config.vars),
         project_dir=settings.tenant.project_dir,
         environment={
+            **_NO_QUESTIONS,
             **environment,
             "DBT_TARGET_PATH": os.fspath(target_path),
             "DBT_LOG_PATH": os.fspath(target_path),
@@ -317,7 +331,13 @@ def _run_dbt(
     )
     _running.add(process)
     try:
-        output, _ = process.communicate()
+        silence = _DEPS_SILENCE_SECONDS if arguments[0] == "deps" else None
+        output = output_of(process, silence=silence)
+    except TimeoutError:
+        raise PrepareError(
+            f"dbt {arguments[0]} for tenant {settings.tenant.name} has got no answer for "
+            f"{_DEPS_SILENCE_SECONDS} seconds. {_UNREACHABLE}"
+        ) from None
     finally:
         stop_dbt(process)
         _running.discard(process)
@@ -342,9 +362,16 @@ def _mend(settings: TenantSettings, messages: str) -> str:
     if re.search(r"Required var '.*' not found", messages):
         return f"Give the variable under `vars:` in {config}, then run `apollo prepare` again."
     if "External connection exception occurred" in messages:
+        return _UNREACHABLE
+    if "Error checking out" in messages:
         return (
-            "A package cannot be fetched from here: let this host reach it, or keep the package in "
-            "the project and name it by `local:`. Then run `apollo prepare` again."
+            f"{_UNREACHABLE} A private repository needs a key (SSH_AUTH_SOCK or GIT_SSH_COMMAND in "
+            f"this process's environment), or a token in its URL: env_var('{SECRET_PREFIX}NAME')."
+        )
+    if "No dbt_project.yml found at expected path" in messages:
+        return (
+            "A `local:` package of packages.yml is not where it says, as seen from the project's "
+            "folder: bring it along, or correct the path. Then run `apollo prepare` again."
         )
     return "Correct the project and run `apollo prepare` again."
 

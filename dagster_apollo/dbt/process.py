@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Final
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _TERMINATE_AFTER_SECONDS: Final = 20
 _KILL_AFTER_SECONDS: Final = 5
+_CHUNK: Final = 1 << 16
 
 
 def dbt_command(arguments: Sequence[str]) -> list[str]:
@@ -51,3 +53,29 @@ def stop_dbt(process: "subprocess.Popen[bytes]") -> None:
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=seconds)
+
+
+def output_of(process: "subprocess.Popen[bytes]", *, silence: float | None = None) -> bytes:
+    """All that a process writes, until its end.
+
+    Args:
+        process: as `start_dbt` returns it.
+        silence: how many seconds it may write nothing; None: as many as it takes.
+
+    Raises:
+        TimeoutError: it wrote nothing for that long. It still runs.
+    """
+    if process.stdout is None:
+        return b""
+    chunks: list[bytes] = []
+    with process.stdout as pipe, selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            if not selector.select(silence):
+                raise TimeoutError
+            chunk = os.read(pipe.fileno(), _CHUNK)
+            if not chunk:
+                break
+            chunks.append(chunk)
+    process.wait()
+    return b"".join(chunks)
