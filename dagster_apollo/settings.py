@@ -106,6 +106,19 @@ class TenantSettings:
         """Whether schedules exist and nothing is prepared implicitly."""
         return self.target == PRODUCTION
 
+    @property
+    def pool(self) -> str:
+        """The Dagster pool that each of the tenant's runs takes a place in."""
+        return f"{self.tenant.identifier}_dbt"
+
+    @property
+    def pool_limit(self) -> int | None:
+        """The places in the pool; None where the instance's own limit counts.
+
+        A DuckDB file takes one writing process, whatever apollo.yml says.
+        """
+        return 1 if self.target == "local" else self.tenant.config.pool_limit
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -106,8 +106,8 @@ class TenantConfig(BaseModel):
     """Owners (`team:NAME` or an e-mail address) of assets whose dbt group names none."""
     alert_route: str | None = None
     """Where alerts of this tenant go; a tag on its runs."""
-    pool_limit: Annotated[int, Field(ge=1)] | None = None
-    """How many of the tenant's dbt processes may run at once; unset: one on DuckDB."""
+    pool_limit: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """How many of the tenant's runs may execute at once on Snowflake; on DuckDB it is one."""
     root: Annotated[str, AfterValidator(_root)] | None = None
     """The folder that holds dbt_project.yml, relative to this file; unset: the only one."""
     vars: Annotated[Mapping[str, Any], BeforeValidator(_json_mapping)] = Field(default_factory=dict)

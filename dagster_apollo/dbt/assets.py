@@ -99,7 +99,7 @@ def _assets(prepared: TenantProject) -> AssetsDefinition:
         project=prepared.project,
         name=prepared.op_name,
         required_resource_keys={prepared.resource_key},
-        pool=prepared.resource_key,
+        pool=prepared.settings.pool,
     )
     def _build(context: AssetExecutionContext, config: BuildConfig) -> Iterator[Any]:
         dbt: TenantDbtResource = getattr(context.resources, prepared.resource_key)

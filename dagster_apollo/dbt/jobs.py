@@ -95,7 +95,7 @@ def _source_freshness_job(prepared: TenantProject) -> JobDefinition:
     @op(
         name=f"{name}_op",
         required_resource_keys={prepared.resource_key},
-        pool=prepared.resource_key,
+        pool=prepared.settings.pool,
     )
     def _check(context: OpExecutionContext) -> None:
         dbt: TenantDbtResource = getattr(context.resources, prepared.resource_key)

@@ -71,12 +71,13 @@ def _run(settings: ServiceSettings, arguments: argparse.Namespace, signals: Stop
     from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
     from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
+    from dagster_apollo.instance.pools import set_pool_limits
     from dagster_apollo.instance.schema import require_current
     from dagster_apollo.services.grpc_server import LOCATION, DrainingApiServer, GrpcServer
     from dagster_apollo.services.log import configure_logging
     from dagster_apollo.services.registry import registered
     from dagster_apollo.services.workers import WorkerFiles
-    from dagster_apollo.settings import load_process
+    from dagster_apollo.settings import load, load_process
 
     configure_logging()
     if arguments.drain is None:
@@ -90,6 +91,8 @@ def _run(settings: ServiceSettings, arguments: argparse.Namespace, signals: Stop
             _drain(servicer, Plan.of(arguments.drain), signals, already=1)
             servicer.termination_event.set()
             return 0
+        tenants = load(require_keys=False).tenants
+        set_pool_limits(instance, {it.pool: it.pool_limit for it in tenants if it.pool_limit})
         name = load_process().apollo_tenants or LOCATION
         registration = stack.enter_context(registered(settings, "code-server", name))
         origin = LoadableTargetOrigin(
