@@ -34,12 +34,21 @@ _APOLLO_VARIABLES: Final = frozenset(
         *("DBT_SEND_ANONYMOUS_USAGE_STATS", "DBT_USE_COLORS", "DBT_VERSION_CHECK", "DO_NOT_TRACK"),
     }
 )
+_PLATFORM_PREFIXES: Final = ("AWS_", "PG", "POSTGRES", "RENDER_", "DATABASE_URL")
 _APOLLO_PREFIXES: Final = ("SNOWFLAKE_", "DAGSTER_", "APOLLO_", "DBT_LOG_", "DBT_ENGINE_")
 
 
 def is_host_variable(name: str) -> bool:
     """Whether every tenant's dbt gets the variable as this process has it."""
     return name in HOST_VARIABLES or name.startswith(HOST_PREFIX)
+
+
+def is_platform_variable(name: str) -> bool:
+    """Whether a variable of this name may be a credential of Apollo's own: logs in S3, Postgres.
+
+    Such a one passes to a tenant's dbt only with the tenant's prefix, which says that it is meant.
+    """
+    return name.startswith(_PLATFORM_PREFIXES)
 
 
 def require_nameable(name: str) -> str:
@@ -79,4 +88,6 @@ def require_passable(name: str) -> str:
     """
     if name.startswith(OWN_VARIABLE_PREFIX):
         raise ValueError(f"{OWN_VARIABLE_PREFIX} variables pass by themselves; remove it")
+    if "__" in name or name.startswith("_"):
+        raise ValueError("two underscores end a tenant's prefix; name the variable without one")
     return require_nameable(name)

@@ -41,7 +41,7 @@ from dagster_apollo.errors import (
     Problem,
     TenantError,
 )
-from dagster_apollo.own_variables import OWN_VARIABLE_PREFIX
+from dagster_apollo.own_variables import OWN_VARIABLE_PREFIX, is_platform_variable
 from dagster_apollo.paths import CHECKOUT, TenantPaths
 from dagster_apollo.private_key import PrivateKey, normalise
 from dagster_apollo.private_key import read as read_key
@@ -325,7 +325,7 @@ def _passed_variables(
         prefixed = f"{tenant.variable_prefix}{name}"
         if prefixed in environ:
             yield name, environ[prefixed]
-        elif name in environ and not several:
+        elif name in environ and not several and not is_platform_variable(name):
             yield name, environ[name]
 
 

@@ -104,6 +104,40 @@ def test_a_variable_passes_to_the_tenant_whose_prefix_it_has_where_several_share
     assert alone.own_variables == {"TOKEN": "for nobody"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ZENITH__SNOWFLAKE_PRIVATE_KEY_PEM",
+        "ZENITH__TOKEN",
+        "B__DBT_ENV_SECRET_X",
+        "_SNOWFLAKE_USER",
+    ],
+)
+def test_what_could_be_another_tenants_is_not_let_pass(make_tenants, name):
+    # with a prefix before it, too: tenants may be named a and a__b, or a and a_
+    with pytest.raises(TenantError, match=r"env_from\.0: Value error, two underscores"):
+        load_tenant(make_tenants(apollo={"dbt_acme": f"env_from: [{name}]"}) / "dbt_acme")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "POSTGRES_PASSWORD", "RENDER_API", "DATABASE_URL"],
+)
+def test_what_may_be_apollos_own_credential_passes_only_with_the_tenants_prefix(make_tenants, name):
+    named = f"env_from: [{name}]"
+    assert settings_of(make_tenants, named, **{name: SECRET}).own_variables == {}
+
+
+def test_a_credential_with_the_tenants_prefix_is_meant_for_it(make_tenants):
+    root = make_tenants(apollo={"dbt_acme": "env_from: [AWS_SECRET_ACCESS_KEY]"})
+    environ = {
+        "APOLLO_TENANTS_DIR": str(root),
+        "AWS_SECRET_ACCESS_KEY": "apollo's",
+        "ACME__AWS_SECRET_ACCESS_KEY": "acme's",
+    }
+    assert load(environ).tenants[0].own_variables == {"AWS_SECRET_ACCESS_KEY": "acme's"}
+
+
 def test_own_variables_never_decide_what_the_process_is_told(make_tenants, tmp_path):
     found = settings_of(make_tenants, "env: {FOO: bar}")
     environment = dbt_environment(found, tmp_path, {"PATH": "/bin", "LC_ALL": "C", "HIDDEN": "x"})
