@@ -73,7 +73,7 @@ def _json_mapping(value: object) -> object:
     """Refuse what dbt, given it as JSON, would not read as it was meant."""
     try:
         json.dumps(value, allow_nan=False, sort_keys=True)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         raise ValueError(
             "holds more than texts, numbers, booleans, lists and mappings; put a date in quotes"
         ) from None

@@ -5,6 +5,7 @@ Its name is the folder's, less a leading `dbt_`. An optional `apollo.yml` in the
 Apollo runs it; it holds no secret, and a key that is not known is an error.
 """
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dagster_apollo.errors import TenantError
+from dagster_apollo.names import identifier as identifier_of
+from dagster_apollo.names import legible
 from dagster_apollo.tenant_config import CONFIG_FILE, TenantConfig
 from dagster_apollo.tenant_root import PROJECT_FILE, find_root
 from dagster_apollo.yaml_files import read_mapping
@@ -49,6 +52,11 @@ class Tenant:
         return re.sub(r"\W", "_", self.name, flags=re.ASCII)
 
     @property
+    def key_prefix(self) -> str:
+        """The first part of the tenant's asset keys: its name, in characters that Dagster takes."""
+        return legible(self.name, allowed=".-")
+
+    @property
     def variable_prefix(self) -> str:
         """What the tenant's variables begin with where several tenants share an environment."""
         return f"{self.identifier.upper()}__"
@@ -78,7 +86,9 @@ def find_tenants(tenants_dir: Path) -> tuple[Tenant, ...]:
         folders = sorted(
             entry
             for entry in tenants_dir.iterdir()
-            if entry.is_dir() and not entry.name.startswith((".", "_"))
+            # a link that leads nowhere is a tenant whose volume is missing, not no tenant
+            if (entry.is_dir() or (entry.is_symlink() and not entry.exists()))
+            and not entry.name.startswith((".", "_"))
         )
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
@@ -117,16 +127,26 @@ def load_tenant(folder: Path) -> Tenant:
 
 
 def _load_or_fault(folder: Path) -> Tenant:
+    """The tenant, or one with a fault: whatever is wrong in a folder is no matter of the others."""
     try:
         return load_tenant(folder)
-    except TenantError as error:
-        fault = str(error)
+    except Exception as error:  # noqa: BLE001
+        fault = _fault(folder, error)
     try:
         config = _read_config(folder)
-    except TenantError:
+    except Exception:  # noqa: BLE001
         config = TenantConfig()
     name = _name_of(folder)
-    return Tenant(name, folder, folder.resolve(), name, None, config, fault)
+    return Tenant(name, folder, Path(os.path.realpath(folder)), name, None, config, fault)
+
+
+def _fault(folder: Path, error: Exception) -> str:
+    if folder.is_symlink() and not folder.exists():
+        return f"{folder} is a link that leads nowhere. Mount or restore what it leads to."
+    if isinstance(error, TenantError):
+        return str(error)
+    reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else type(error).__name__
+    return f"The tenant folder {folder} cannot be read: {reason}. Correct the folder or its files."
 
 
 def _name_of(folder: Path) -> str:
@@ -163,10 +183,13 @@ def _read_config(folder: Path) -> TenantConfig:
 
 
 def _require_distinct(tenants: Sequence[Tenant]) -> None:
-    by_identifier: dict[str, Tenant] = {}
+    known: dict[str, Tenant] = {}
     for tenant in tenants:
-        other = by_identifier.setdefault(tenant.identifier.lower(), tenant)
-        if other is not tenant:
+        # by the key, too: café and cafe have one, and Dagster would refuse the assets of both
+        names = {tenant.identifier.lower(), identifier_of([tenant.key_prefix]).lower()}
+        other = next((known[name] for name in sorted(names) if name in known), None)
+        known |= dict.fromkeys(names, tenant)
+        if other is not None:
             raise TenantError(
                 f"{other.folder} and {tenant.folder} give tenants with the same name. "
                 "Rename one of the folders."

@@ -23,7 +23,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise TenantError(
             f"{path} is not valid YAML{where}: {error.problem}. Correct the file."
         ) from None
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: a date such as 2024-13-01
+    except Exception as error:  # noqa: BLE001 - PyYAML raises what its own code meets in odd scalars
         raise TenantError(
             f"{path} cannot be read ({type(error).__name__}). Make it valid YAML in UTF-8."
         ) from None

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from dagster_apollo.dbt.manifest import Manifest, is_asset
-from dagster_apollo.dbt.names import default_path, digest, identifier, legible
+from dagster_apollo.names import default_path, digest, identifier, legible
 
 Node = dict[str, Any]
 

@@ -55,7 +55,7 @@ def failed_tenant(settings: TenantSettings, reason: str) -> Definitions:
 def _failed_asset(settings: TenantSettings, description: str, reason: str) -> AssetsDefinition:
     @asset(
         name=ASSET_NAME,
-        key_prefix=[settings.tenant.name],
+        key_prefix=[settings.tenant.key_prefix],
         group_name=ASSET_NAME,
         description=description,
         owners=list(settings.tenant.config.owners),

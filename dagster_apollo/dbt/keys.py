@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from dagster_apollo.dbt.check_places import attach_tests, settle_check_names
 from dagster_apollo.dbt.manifest import Manifest, is_asset
-from dagster_apollo.dbt.names import Path, default_path, digest, identifier, legible
+from dagster_apollo.names import Path, default_path, digest, identifier, legible
 
 Node = dict[str, Any]
 

@@ -9,6 +9,7 @@ any moment leaves a tenant that is visibly not prepared, never one with half a r
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import re
 import shutil
@@ -41,6 +42,7 @@ FAILURE_FILE: Final = "failure.txt"
 _RESULT_FILES: Final = (MANIFEST_FILE, DIGEST_FILE, PARTIAL_PARSE_FILE)
 
 _LOOK_EVERY_SECONDS: Final = 0.2
+_log = logging.getLogger(__name__)
 _DEPS_SILENCE_SECONDS: Final = 45
 """dbt itself waits for a hub that does not answer for six times 30 seconds; git, for minutes."""
 _NO_QUESTIONS: Final = {
@@ -222,6 +224,15 @@ def prepare_each(
                 f"Tenant {settings.tenant.name}: {error.filename or settings.paths.prepared}: "
                 f"{os.strerror(error.errno or 0)}. Make the instance directory (DAGSTER_HOME) "
                 "writable and give it room."
+            )
+            return NotPrepared(settings, reason)
+        except Exception as error:  # noqa: BLE001
+            # a project is what no code foresaw: the others are prepared all the same
+            _log.exception("Tenant %s cannot be prepared", settings.tenant.name)
+            progress(settings, "failed")
+            reason = (
+                f"Tenant {settings.tenant.name} cannot be prepared: {type(error).__name__} in "
+                "Apollo, a defect; the log has its traceback. Report it."
             )
             return NotPrepared(settings, reason)
         progress(settings, "fresh" if result.was_fresh else "done")

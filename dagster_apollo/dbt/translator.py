@@ -8,8 +8,8 @@ from typing import Any, Final
 from dagster import AssetKey, AssetSpec
 
 from dagster_apollo.dbt.asset_specs import KNOWN, SpecMaker
-from dagster_apollo.dbt.names import legible
 from dagster_apollo.dbt.stock import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
+from dagster_apollo.names import legible
 from dagster_apollo.settings import TenantSettings
 from dagster_apollo.tenant_config import is_owner
 
@@ -31,13 +31,12 @@ class TenantTranslator(DagsterDbtTranslator):
     def __init__(self, settings: TenantSettings) -> None:
         super().__init__(_SETTINGS)
         self._tenant = settings.tenant
-        self._prefix = legible(settings.tenant.name, allowed=".-")
         self._specs: dict[tuple[int, str, int], AssetSpec] = {}
         self._makers: dict[tuple[int, int], SpecMaker] = {}
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
         """`[tenant, ...dbt's own key]`, so that equal names of two tenants never meet."""
-        return super().get_asset_key(dbt_resource_props).with_prefix(self._prefix)
+        return super().get_asset_key(dbt_resource_props).with_prefix(self._tenant.key_prefix)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The dbt group, else the folder below models/ (seeds/, snapshots/)."""

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,15 @@ def test_in_production_it_keeps_its_schedule(env: dict[str, str]) -> None:
     assert schedule.job_name == "broken_build"
     requests = schedule.evaluate_tick(build_schedule_context()).run_requests
     assert [request.tags["apollo/tenant"] for request in requests or ()] == ["broken"]
+
+
+@pytest.mark.parametrize("name", ["my tenant", "café", "日本"])
+def test_a_name_that_dagster_does_not_take_can_fail_too(name: str, env: dict[str, str]) -> None:
+    with environment(env):
+        settings = load().of(["sound"])[0]
+    named = replace(settings, tenant=replace(settings.tenant, name=name))
+    [key] = failed_tenant(named, "the reason").get_repository_def().asset_graph.get_all_asset_keys()
+    assert key.path == [named.tenant.key_prefix, "failed_to_load"]
 
 
 def test_doctor_says_what_dbt_said(

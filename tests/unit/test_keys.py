@@ -9,7 +9,7 @@ from dagster import AssetKey
 from dagster_dbt.asset_utils import default_asset_key_fn
 
 from dagster_apollo.dbt.keys import settle_names
-from dagster_apollo.dbt.names import default_path, identifier, legible
+from dagster_apollo.names import default_path, identifier, legible
 
 pytestmark = pytest.mark.unit
 

@@ -73,7 +73,8 @@ def test_the_profile_of_the_project_is_kept(make_tenants):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("dbt_acme", "acme"), ("a-b", "a_b"), ("dbt_Acme", "acme"), ("a b", "a.b")]
+    ("one", "other"),
+    [("dbt_acme", "acme"), ("a-b", "a_b"), ("dbt_Acme", "acme"), ("a b", "a.b"), ("café", "cafe")],
 )
 def test_two_folders_with_one_name_are_refused_by_path(make_tenants, one, other):
     root = make_tenants({one: {}, other: {}})
@@ -287,3 +288,30 @@ def test_any_text_for_a_cron_or_a_time_zone_is_taken_or_refused(text):
             TenantConfig.model_validate({key: text})
         except ValueError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("project", "config"),
+    [
+        ("name: acme\nx: !!timestamp abc", ""),
+        ("name: acme\nx: !!bool maybe", ""),
+        ("name: acme\nx: !!int ''", ""),
+        ("name: acme", f"root: {'a' * 300}"),
+        ("name: acme", f"vars: {'{a: ' * 3000}1{'}' * 3000}"),
+    ],
+)
+def test_whatever_is_wrong_in_a_folder_is_no_matter_of_the_others(make_tenants, project, config):
+    root = make_tenants({"acme": project, "sound": {}}, apollo={"acme": config})
+    acme, sound = find_tenants(root)
+    assert acme.fault
+    assert str(root / "acme") in acme.fault
+    assert sound.fault is None
+
+
+def test_a_link_that_leads_nowhere_is_a_tenant_with_a_fault(make_tenants):
+    root = make_tenants({"sound": {}})
+    (root / "dbt_gone").symlink_to(root / "not_mounted")
+    gone, sound = find_tenants(root)
+    assert gone.fault
+    assert "leads nowhere" in gone.fault
+    assert sound.fault is None
