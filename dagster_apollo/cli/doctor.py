@@ -27,11 +27,19 @@ def run_doctor(names: Sequence[str], *, connect: bool, target: str | None, as_js
     Returns:
         0, or 2 if a check ended in an error.
     """
-    checks = _all_checks(names, connect=connect, target=target)
+    return show_checks(_all_checks(names, connect=connect, target=target), as_json=as_json)
+
+
+def show_checks(checks: Sequence[Check], *, as_json: bool) -> int:
+    """Show checks, as a table or as JSON.
+
+    Returns:
+        0, or 2 if a check ended in an error.
+    """
     if as_json:
         print(json.dumps([asdict(check) for check in checks], indent=2))  # noqa: T201
     else:
-        print_checks(checks)
+        _print(checks)
     return ApolloError.exit_code if any(check.status == "error" for check in checks) else 0
 
 
@@ -49,8 +57,7 @@ def _all_checks(names: Sequence[str], *, connect: bool, target: str | None) -> l
     return checks
 
 
-def print_checks(checks: Sequence[Check]) -> None:
-    """Show checks as a table, and how many there are of each status."""
+def _print(checks: Sequence[Check]) -> None:
     table = Table("", "tenant", "check", "finding and mend", show_lines=False, expand=False)
     for check in checks:
         text = Text(check.finding)

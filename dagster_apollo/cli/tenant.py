@@ -11,9 +11,10 @@ from rich.table import Table
 
 from dagster_apollo import settings as settings_module
 from dagster_apollo.checks import Check
-from dagster_apollo.cli.doctor import print_checks
-from dagster_apollo.dbt.manifest import asset_nodes, read_manifest
-from dagster_apollo.dbt.prepare import check_freshness, last_failure, manifest_path
+from dagster_apollo.cli.doctor import show_checks
+from dagster_apollo.dbt.digest import read_digest
+from dagster_apollo.dbt.manifest import asset_nodes
+from dagster_apollo.dbt.prepare import check_freshness, digest_path, last_failure
 from dagster_apollo.errors import ApolloError
 from dagster_apollo.instance.home import CONFIG_FILE
 from dagster_apollo.scaffold import create_project
@@ -60,11 +61,7 @@ def check_tenants(names: Sequence[str], *, as_json: bool) -> int:
     for tenant in select_tenants(found, names):
         others = [other for other in found if other is not tenant]
         checks += readiness_checks(tenant, others)
-    if as_json:
-        print(json.dumps([asdict(check) for check in checks], indent=2))  # noqa: T201
-    else:
-        print_checks(checks)
-    return ApolloError.exit_code if any(check.status == "error" for check in checks) else 0
+    return show_checks(checks, as_json=as_json)
 
 
 def list_tenants(*, as_json: bool) -> None:
@@ -132,7 +129,7 @@ def _served() -> Mapping[str, TenantSettings]:
 def _nodes(settings: TenantSettings) -> int | None:
     """The models, seeds and snapshots of the last preparation."""
     try:
-        return sum(1 for _ in asset_nodes(read_manifest(manifest_path(settings))))
+        return sum(1 for _ in asset_nodes(read_digest(digest_path(settings))))
     except ApolloError:
         return None
 
