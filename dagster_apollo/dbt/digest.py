@@ -6,7 +6,6 @@ unrendered configs), and each process that loads definitions would hold it for i
 reads it as one; what is equal in several nodes is there once.
 """
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,20 +13,8 @@ from typing import Any, Final
 import orjson
 
 from dagster_apollo.dbt.keys import settle_names
-from dagster_apollo.dbt.manifest import Manifest
+from dagster_apollo.dbt.manifest import NODE_KINDS, Manifest, read_prepared
 from dagster_apollo.errors import PrepareError
-
-_NODES: Final = (
-    "nodes",
-    "sources",
-    "exposures",
-    "metrics",
-    "semantic_models",
-    "saved_queries",
-    "unit_tests",
-    "functions",
-)
-"""dagster-dbt looks a node up in these (`get_node`)."""
 
 _ALWAYS: Final = (
     "unique_id",
@@ -76,7 +63,7 @@ def write_digest(manifest: Manifest, path: Path) -> None:
 
     nodes = {
         kind: [_packed(_digest(node), number) for node in manifest.get(kind, {}).values()]
-        for kind in _NODES
+        for kind in NODE_KINDS
     }
     content = {
         "metadata": manifest["metadata"],
@@ -101,15 +88,9 @@ def read_digest(path: Path) -> Manifest:
     Raises:
         PrepareError: the file is missing, or is not a whole digest.
     """
+    content = read_prepared(path)
     try:
-        content = orjson.loads(path.read_bytes())
-        return _unpacked(content)
-    except FileNotFoundError:
-        raise PrepareError(f"There is no {path}. Run `apollo prepare`.") from None
-    except OSError as error:
-        raise PrepareError(
-            f"{path} cannot be read: {os.strerror(error.errno or 0)}. Make it a readable file."
-        ) from None
+        return _unpacked(orjson.loads(content))
     except (ValueError, LookupError, TypeError):
         raise PrepareError(f"{path} is damaged. Run `apollo prepare --force`.") from None
 
@@ -142,7 +123,7 @@ def _unpacked(content: Mapping[str, Any]) -> Manifest:
     shared = content["shared"]
     texts: dict[str, str] = {}
     manifest: dict[str, Any] = {"metadata": content["metadata"], "groups": content["groups"]}
-    for kind in _NODES:
+    for kind in NODE_KINDS:
         manifest[kind] = found = {}
         for node in content["by_kind"][kind]:
             for name in _SHARED:
@@ -153,7 +134,7 @@ def _unpacked(content: Mapping[str, Any]) -> Manifest:
                 node["fqn"] = [texts.setdefault(text, text) for text in node["fqn"]]
             found[node["unique_id"]] = node
     manifest["parent_map"], manifest["child_map"] = _maps(
-        node for kind in _NODES for node in manifest[kind].values()
+        node for kind in NODE_KINDS for node in manifest[kind].values()
     )
     return manifest
 

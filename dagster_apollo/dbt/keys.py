@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from dagster_apollo.dbt.check_places import attach_tests, settle_check_names
-from dagster_apollo.dbt.manifest import Manifest, is_asset
+from dagster_apollo.dbt.manifest import NODE_KINDS, Manifest, is_asset
 from dagster_apollo.names import Path, default_path, digest, identifier, legible
 
 Node = dict[str, Any]
@@ -67,8 +67,7 @@ def _usable(settings: object) -> Iterator[tuple[str, Any]]:
 
 def _drop_missing_parents(manifest: Manifest) -> None:
     """Forget parents that are not in the manifest: nodes that are disabled or were replaced."""
-    kinds = ("nodes", "sources", "exposures", "metrics", "semantic_models", "saved_queries")
-    known = {key for kind in (*kinds, "unit_tests", "functions") for key in manifest.get(kind, {})}
+    known = {key for kind in NODE_KINDS for key in manifest.get(kind, {})}
     for node in manifest["nodes"].values():
         parents = node.get("depends_on", {}).get("nodes", [])
         if not known.issuperset(parents):

@@ -12,6 +12,18 @@ from dagster_apollo.errors import PrepareError
 
 ASSET_RESOURCE_TYPES: Final = frozenset({"model", "seed", "snapshot"})
 
+NODE_KINDS: Final = (
+    "nodes",
+    "sources",
+    "exposures",
+    "metrics",
+    "semantic_models",
+    "saved_queries",
+    "unit_tests",
+    "functions",
+)
+"""Where a manifest has what other nodes may depend on; dagster-dbt looks a node up in these."""
+
 _NO_SCHEMAS: Final = ("", "main")
 """What the profiles say where the models' configs decide: Snowflake's targets, and local."""
 
@@ -38,14 +50,9 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         PrepareError: the file is missing, or is not a whole manifest.
     """
+    content = read_prepared(path)
     try:
-        manifest = orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise PrepareError(f"There is no {path}. Run `apollo prepare`.") from None
-    except OSError as error:
-        raise PrepareError(
-            f"{path} cannot be read: {os.strerror(error.errno or 0)}. Make it a readable file."
-        ) from None
+        manifest = orjson.loads(content)
     except orjson.JSONDecodeError:
         raise PrepareError(
             f"{path} is damaged: not a whole JSON document. Run `apollo prepare --force`."
@@ -53,6 +60,22 @@ def read_manifest(path: Path) -> Manifest:
     if not isinstance(manifest, dict) or "nodes" not in manifest:
         raise PrepareError(f"{path} is not a dbt manifest. Run `apollo prepare --force`.")
     return manifest
+
+
+def read_prepared(path: Path) -> bytes:
+    """Read a file that `apollo prepare` wrote.
+
+    Raises:
+        PrepareError: the file is missing, or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise PrepareError(f"There is no {path}. Run `apollo prepare`.") from None
+    except OSError as error:
+        raise PrepareError(
+            f"{path} cannot be read: {os.strerror(error.errno or 0)}. Make it a readable file."
+        ) from None
 
 
 def asset_nodes(manifest: Manifest) -> Iterator[Mapping[str, Any]]:
