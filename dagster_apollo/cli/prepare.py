@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from dagster_apollo.dbt.prepare import Prepared, prepare
+from dagster_apollo.dbt.prepare import Prepared, prepare_each, require_prepared
 from dagster_apollo.runtime import Runtime, start
 from dagster_apollo.settings import TenantSettings
 
@@ -53,7 +53,9 @@ def prepare_with_progress(
         elif step == "fresh" and say_fresh:
             console.print(f"  {name}: nothing to prepare (target {settings.target})")
 
-    results = prepare(chosen, runtime.profiles_dir, os.environ, force=force, progress=show)
+    results = require_prepared(
+        prepare_each(chosen, runtime.profiles_dir, os.environ, force=force, progress=show)
+    )
     for result in results:
         if result.unrouted and not result.was_fresh:
             console.print(

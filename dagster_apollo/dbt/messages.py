@@ -1,8 +1,17 @@
-"""What dbt said was wrong, from the JSON lines that it writes."""
+"""What dbt said was wrong, from the JSON lines that it writes, and what mends it."""
 
 import json
+import re
 from typing import Final
 
+from dagster_apollo.own_variables import SECRET_PREFIX
+from dagster_apollo.tenant_config import CONFIG_FILE
+from dagster_apollo.tenants import Tenant
+
+UNREACHABLE: Final = (
+    "A package cannot be fetched from here: let this host reach it (HTTPS_PROXY), or keep the "
+    "package in the project and name it by `local:`. Then run `apollo prepare` again."
+)
 _LAST_LINES: Final = 20
 _TRACEBACK: Final = "Traceback (most recent call last):"
 
@@ -24,6 +33,32 @@ def error_messages(output: bytes) -> str:
     shown = list(dict.fromkeys(map(_without_frames, told or errors)))
     shown = shown or [line for line in lines if not line.startswith("{")][-_LAST_LINES:]
     return "\n".join(f"  {line}" for text in shown for line in text.splitlines())
+
+
+def mend_of(messages: str, tenant: Tenant) -> str:
+    """What to do about dbt's messages; where to give the variable, if it misses one."""
+    config = tenant.folder / CONFIG_FILE
+    if "Env var required but not provided" in messages:
+        return (
+            f"Give the variable in {config}, then run `apollo prepare` again: its value under "
+            "`env:`, or its name under `env_from:` and its value in the environment (where several "
+            f"tenants share one, as {tenant.variable_prefix}NAME)."
+        )
+    if re.search(r"Required var '.*' not found", messages):
+        return f"Give the variable under `vars:` in {config}, then run `apollo prepare` again."
+    if "External connection exception occurred" in messages:
+        return UNREACHABLE
+    if "Error checking out" in messages:
+        return (
+            f"{UNREACHABLE} A private repository needs a key (SSH_AUTH_SOCK or GIT_SSH_COMMAND in "
+            f"this process's environment), or a token in its URL: env_var('{SECRET_PREFIX}NAME')."
+        )
+    if "No dbt_project.yml found at expected path" in messages:
+        return (
+            "A `local:` package of packages.yml is not where it says, as seen from the project's "
+            "folder: bring it along, or correct the path. Then run `apollo prepare` again."
+        )
+    return "Correct the project and run `apollo prepare` again."
 
 
 def _error(line: str) -> str | None:

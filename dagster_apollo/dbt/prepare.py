@@ -11,7 +11,6 @@ import fcntl
 import json
 import logging
 import os
-import re
 import shutil
 import subprocess
 import threading
@@ -26,13 +25,11 @@ from dagster_apollo.dbt.digest import write_digest
 from dagster_apollo.dbt.environment import dbt_environment
 from dagster_apollo.dbt.fingerprint import FileStamp, Fingerprint, fingerprint
 from dagster_apollo.dbt.manifest import SchemaFinding, read_manifest, unrouted_nodes
-from dagster_apollo.dbt.messages import error_messages
+from dagster_apollo.dbt.messages import UNREACHABLE, error_messages, mend_of
 from dagster_apollo.dbt.process import output_of, start_dbt, stop_dbt
 from dagster_apollo.dbt.variables import with_variables
 from dagster_apollo.errors import ApolloError, PrepareError
-from dagster_apollo.own_variables import SECRET_PREFIX
 from dagster_apollo.settings import TenantSettings
-from dagster_apollo.tenant_config import CONFIG_FILE
 
 MANIFEST_FILE: Final = "manifest.json"
 DIGEST_FILE: Final = "digest.json"
@@ -53,11 +50,6 @@ _NO_QUESTIONS: Final = {
 
 _running: set["subprocess.Popen[bytes]"] = set()
 _stopping = threading.Event()
-
-_UNREACHABLE: Final = (
-    "A package cannot be fetched from here: let this host reach it (HTTPS_PROXY), or keep the "
-    "package in the project and name it by `local:`. Then run `apollo prepare` again."
-)
 
 Step = Literal["waiting", "deps", "parse", "fresh", "done", "failed"]
 Progress = Callable[[TenantSettings, Step], None]
@@ -171,21 +163,12 @@ def last_failure(settings: TenantSettings) -> str | None:
         return None
 
 
-def prepare(
-    tenants: Sequence[TenantSettings],
-    profiles_dir_of: Callable[[TenantSettings], Path],
-    host: Mapping[str, str],
-    *,
-    force: bool = False,
-    progress: Progress = lambda _tenant, _step: None,
-) -> list[Prepared]:
-    """Prepare what is stale, as `prepare_each` does.
+def require_prepared(outcomes: Sequence[Prepared | NotPrepared]) -> list[Prepared]:
+    """The outcomes of `prepare_each`, where each tenant is prepared.
 
     Raises:
-        PrepareError: one or more tenants cannot be prepared; the others are. It holds dbt's own
-            messages.
+        PrepareError: one or more could not be; it holds dbt's own messages.
     """
-    outcomes = prepare_each(tenants, profiles_dir_of, host, force=force, progress=progress)
     if failures := [item.reason for item in outcomes if isinstance(item, NotPrepared)]:
         raise PrepareError("\n\n".join(failures))
     return [item for item in outcomes if isinstance(item, Prepared)]
@@ -347,7 +330,7 @@ def _run_dbt(
     except TimeoutError:
         raise PrepareError(
             f"dbt {arguments[0]} for tenant {settings.tenant.name} has got no answer for "
-            f"{_DEPS_SILENCE_SECONDS} seconds. {_UNREACHABLE}"
+            f"{_DEPS_SILENCE_SECONDS} seconds. {UNREACHABLE}"
         ) from None
     finally:
         stop_dbt(process)
@@ -357,34 +340,8 @@ def _run_dbt(
         raise PrepareError(
             f"dbt {arguments[0]} failed for tenant {settings.tenant.name} "
             f"({settings.tenant.project_dir}), exit code {process.returncode}:\n"
-            f"{messages}\n{_mend(settings, messages)}"
+            f"{messages}\n{mend_of(messages, settings.tenant)}"
         )
-
-
-def _mend(settings: TenantSettings, messages: str) -> str:
-    """What to do about dbt's messages; where to give the variable, if it misses one."""
-    config = settings.tenant.folder / CONFIG_FILE
-    if "Env var required but not provided" in messages:
-        return (
-            f"Give the variable in {config}, then run `apollo prepare` again: its value under "
-            "`env:`, or its name under `env_from:` and its value in the environment (where several "
-            f"tenants share one, as {settings.tenant.variable_prefix}NAME)."
-        )
-    if re.search(r"Required var '.*' not found", messages):
-        return f"Give the variable under `vars:` in {config}, then run `apollo prepare` again."
-    if "External connection exception occurred" in messages:
-        return _UNREACHABLE
-    if "Error checking out" in messages:
-        return (
-            f"{_UNREACHABLE} A private repository needs a key (SSH_AUTH_SOCK or GIT_SSH_COMMAND in "
-            f"this process's environment), or a token in its URL: env_var('{SECRET_PREFIX}NAME')."
-        )
-    if "No dbt_project.yml found at expected path" in messages:
-        return (
-            "A `local:` package of packages.yml is not where it says, as seen from the project's "
-            "folder: bring it along, or correct the path. Then run `apollo prepare` again."
-        )
-    return "Correct the project and run `apollo prepare` again."
 
 
 def _unrouted_message(settings: TenantSettings, findings: Sequence[SchemaFinding]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dagster_shared.record import replace
 
-from dagster_apollo.dbt.prepare import prepare, require_fresh
+from dagster_apollo.dbt.prepare import prepare_each, require_fresh, require_prepared
 from dagster_apollo.dbt.stock import DbtProject, DbtProjectPreparer
 from dagster_apollo.settings import TenantSettings
 
@@ -39,7 +39,8 @@ class TenantProjectPreparer(DbtProjectPreparer):
         Raises:
             PrepareError: dbt could not install the packages or parse the project.
         """
-        prepare([self._settings], lambda _: self._profiles_dir, os.environ)
+        outcomes = prepare_each([self._settings], lambda _: self._profiles_dir, os.environ)
+        require_prepared(outcomes)
 
 
 def tenant_project(settings: TenantSettings, profiles_dir: Path) -> DbtProject:

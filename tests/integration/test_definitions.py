@@ -20,7 +20,7 @@ from dagster import (
 from dagster._core.definitions.metadata.source_code import CodeReferencesMetadataSet
 
 from dagster_apollo.dbt.code_location import build_definitions
-from dagster_apollo.dbt.prepare import prepare
+from dagster_apollo.dbt.prepare import prepare_each, require_prepared
 from dagster_apollo.paths import CHECKOUT
 from dagster_apollo.runtime import start
 from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, run_python
@@ -91,7 +91,7 @@ def production(env: dict[str, str], environment: None, rsa_key: str) -> Definiti
         "SNOWFLAKE_PRIVATE_KEY_PEM": rsa_key,
     }
     runtime = start(environ=variables)
-    prepare(runtime.settings.tenants, runtime.profiles_dir, variables)
+    require_prepared(prepare_each(runtime.settings.tenants, runtime.profiles_dir, variables))
     return build_definitions(runtime)
 
 
