@@ -37,15 +37,19 @@ class Drain:
         Raises:
             OSError: the pipe could not be read; it comes after all that was read before.
         """
-        rest = b""
+        rest: list[bytes] = []  # of a line whose end has not come yet
         while chunk := self._chunks.get():
             if isinstance(chunk, BaseException):
                 self.join()
                 raise chunk
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from lines
-        if rest:
-            yield rest
+            first, *others = chunk.split(b"\n")
+            rest.append(first)
+            if others:
+                yield b"".join(rest)
+                yield from others[:-1]
+                rest = others[-1:]
+        if last := b"".join(rest):
+            yield last
         self.join()
 
     def join(self) -> None:
