@@ -9,6 +9,7 @@ from dagster_apollo.dbt.assets import TenantProject, tenant_assets
 from dagster_apollo.dbt.digest import read_digest
 from dagster_apollo.dbt.failed_tenant import failed_tenant
 from dagster_apollo.dbt.jobs import tenant_jobs, tenant_schedule
+from dagster_apollo.dbt.plan_costs import plan_in_proportion
 from dagster_apollo.dbt.prepare import digest_path
 from dagster_apollo.dbt.project import tenant_project
 from dagster_apollo.dbt.resource import RunObserver, TenantDbtResource
@@ -35,6 +36,7 @@ def build_definitions(runtime: Runtime) -> Definitions:
         PrepareError: no tenant can be loaded: the manifests are stale and may not or cannot be
             prepared here.
     """
+    plan_in_proportion()
     loaded: list[_Loaded] = []
     failed: list[_Failed] = []
     for settings in runtime.settings.tenants:

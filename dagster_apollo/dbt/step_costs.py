@@ -31,6 +31,11 @@ _KNOWN: Final = ("1.13.",)
 _log = logging.getLogger(__name__)
 
 
+def is_known_dagster() -> bool:
+    """Whether this is the release of Dagster that the shortcuts were written for."""
+    return dagster_version.startswith(_KNOWN)
+
+
 class StepCosts:
     """The shortcuts of one step.
 
@@ -42,7 +47,7 @@ class StepCosts:
         self._outputs: dict[AssetCheckKey, str] = {}
         self._blocking: dict[AssetCheckKey, bool] = {}
         self._step: Any = None
-        if not dagster_version.startswith(_KNOWN):
+        if not is_known_dagster():
             _log.warning("Dagster %s is not known: each output costs more", dagster_version)
             return
         try:
@@ -61,10 +66,10 @@ class StepCosts:
         for key in computation.check_keys_by_output_name.values():
             if key in assets.check_keys:
                 self._outputs[key] = layer.get_op_output_name(key)
-        _remember(step, "get_output_asset_keys")
-        _remember(step, "for_type")
-        _remember(step.job_def, "get_node")
-        _remember(layer, "get_selected_entity_keys_for_node")
+        remember(step, "get_output_asset_keys")
+        remember(step, "for_type")
+        remember(step.job_def, "get_node")
+        remember(layer, "get_selected_entity_keys_for_node")
         _build_no_resources_once(step.scoped_resources_builder)
         self._step = step
 
@@ -94,7 +99,7 @@ class StepCosts:
         )
 
 
-def _remember(owner: Any, name: str) -> None:  # noqa: ANN401
+def remember(owner: Any, name: str) -> None:  # noqa: ANN401
     """Let a method of an object, and of no other, answer each question once.
 
     A job, and its asset layer, outlive the step: another run finds them as this one left them.
