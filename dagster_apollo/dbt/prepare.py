@@ -242,10 +242,11 @@ def _prepare_one(
     settings.tenant.require_sound()
     with _locked(settings, progress):
         # looked at again under the lock: another process may have just done it
+        note = settings.paths.prepared / FAILURE_FILE
         if not force and check_freshness(settings).is_fresh:
+            note.unlink(missing_ok=True)  # what failed has been undone
             state = _read_state(settings.paths.prepared)
             return Prepared(settings, True, _findings(state.get("unrouted", ())))
-        note = settings.paths.prepared / FAILURE_FILE
         try:
             environment = dbt_environment(settings, profiles_dir, host)
             result = _build(settings, environment, force, progress)
