@@ -159,6 +159,11 @@ class ProcessEnvironment(Environment):
     apollo_tenants_dir: Annotated[Path, AfterValidator(_directory)] = CHECKOUT / "tenants"
     apollo_tenants: Line = ""
 
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The names of the tenants that APOLLO_TENANTS chooses; none: all."""
+        return tuple(name for part in self.apollo_tenants.split(",") if (name := part.strip()))
+
 
 class ComputeLogEnvironment(Environment):
     """The variables that say how the production instance keeps what runs print."""

@@ -29,13 +29,38 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _HOST_PREFIXES: Final = (HOST_PREFIX, "LD_", "DYLD_", "PYTHON")
 _APOLLO_VARIABLES: Final = frozenset(
     {
-        *("DBT_PROFILES_DIR", "DBT_PROFILE", "DBT_PROFILE_NAME", "DBT_PROJECT_DIR"),
+        *("DBT_PROFILES_DIR", "DBT_PROFILE", "DBT_PROFILE_NAME", "DBT_PROJECT_DIR", "DBT_SCHEMA"),
         *("DBT_TARGET", "DBT_TARGET_PATH", "DBT_THREADS", "DBT_QUIET", "DBT_WRITE_JSON"),
         *("DBT_SEND_ANONYMOUS_USAGE_STATS", "DBT_USE_COLORS", "DBT_VERSION_CHECK", "DO_NOT_TRACK"),
     }
 )
+_DBT_FLAGS: Final = frozenset(
+    {
+        *("DBT_ARTIFACT_STATE_PATH", "DBT_CACHE_SELECTED_ONLY", "DBT_CLEAN_PROJECT_FILES_ONLY"),
+        *("DBT_DEBUG", "DBT_DEFER", "DBT_DEFER_STATE", "DBT_DEFER_TO_STATE", "DBT_EMPTY"),
+        *("DBT_EVENT_TIME_END", "DBT_EVENT_TIME_START", "DBT_EXCLUDE_RESOURCE_TYPES"),
+        *("DBT_EXPORT_SAVED_QUERIES", "DBT_FAIL_FAST", "DBT_FAVOR_STATE"),
+        *("DBT_FAVOR_STATE_MODE", "DBT_FULL_REFRESH", "DBT_INCLUDE_SAVED_QUERY"),
+        *("DBT_INDIRECT_SELECTION", "DBT_INTROSPECT", "DBT_INVOCATION_ENV"),
+        *("DBT_MACRO_DEBUGGING", "DBT_NO_PRINT", "DBT_PARTIAL_PARSE"),
+        *("DBT_PARTIAL_PARSE_FILE_DIFF", "DBT_PARTIAL_PARSE_FILE_PATH", "DBT_POPULATE_CACHE"),
+        *("DBT_PP_FILE_DIFF_TEST", "DBT_PP_TEST", "DBT_PRINT", "DBT_PRINTER_WIDTH"),
+        *("DBT_RECORDED_FILE_PATH", "DBT_RESOURCE_TYPES", "DBT_SAMPLE"),
+        *("DBT_SHOW_RESOURCE_REPORT", "DBT_SINGLE_THREADED"),
+        *("DBT_SNOWFLAKE_CONNECTOR_DEBUG_LOGGING", "DBT_STATE", "DBT_STATIC_PARSER"),
+        *("DBT_STORE_FAILURES", "DBT_TEST_SINGLE_THREADED", "DBT_TEST_STATE_MODIFIED"),
+        *("DBT_UPLOAD_TO_ARTIFACTS_INGEST_API", "DBT_USE_COLORS_FILE"),
+        *("DBT_USE_EXPERIMENTAL_PARSER", "DBT_USE_FAST_TEST_EDGES", "DBT_WARN_ERROR"),
+        *("DBT_WARN_ERROR_OPTIONS",),
+    }
+)
+"""Flags that dbt 1.10 and 1.11 take from the environment (dbt.env_vars; a test compares). They
+decide what is parsed, selected and built, which has to be the same in all that Apollo starts. Where
+packages come from (DBT_PACKAGE_HUB_URL, DBT_DOWNLOAD_DIR) and the address that `dbt docs serve`
+listens at (DBT_HOST) decide nothing of that; any other DBT_ name is a project's own."""
 _PLATFORM_PREFIXES: Final = ("AWS_", "PG", "POSTGRES", "RENDER_", "DATABASE_URL")
-_APOLLO_PREFIXES: Final = ("SNOWFLAKE_", "DAGSTER_", "APOLLO_", "DBT_LOG_", "DBT_ENGINE_")
+_APOLLO_PREFIXES: Final = ("SNOWFLAKE_", "DAGSTER_", "APOLLO_")
+_DBT_FLAG_PREFIXES: Final = ("DBT_ENGINE_", "DBT_LOG_", "DBT_RECORDER_")
 
 
 def is_host_variable(name: str) -> bool:
@@ -66,6 +91,8 @@ def require_nameable(name: str) -> str:
         raise ValueError("the host decides this one; set it in the environment of Apollo's process")
     if name in _APOLLO_VARIABLES or name.startswith(_APOLLO_PREFIXES):
         raise ValueError("Apollo decides this one; take another name (docs/configure.md)")
+    if name in _DBT_FLAGS or name.startswith(_DBT_FLAG_PREFIXES):
+        raise ValueError("a flag of dbt itself; set it under `flags:` in dbt_project.yml")
     return name
 
 

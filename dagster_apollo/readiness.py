@@ -7,7 +7,7 @@ stand-ins take its place, so that all but the connection is checked on a laptop,
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from dagster_apollo import settings as settings_module
@@ -17,6 +17,7 @@ from dagster_apollo.dbt.prepare import NotPrepared, prepare_each
 from dagster_apollo.environment import read_environment
 from dagster_apollo.errors import ApolloError, ConfigurationError, TenantError
 from dagster_apollo.runtime import Runtime, start
+from dagster_apollo.settings import load_process
 from dagster_apollo.tenant_config import CONFIG_FILE
 from dagster_apollo.tenants import Tenant
 
@@ -27,18 +28,13 @@ _STAND_INS: Final[Mapping[str, str]] = {
 _NOT_FOR_PARSING: Final = frozenset({*KEY_VARIABLES, "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"})
 
 
-def readiness_checks(tenant: Tenant, others: Sequence[Tenant]) -> Iterator[Check]:
-    """All that would keep a tenant from production, each with its mend.
-
-    Args:
-        tenant: the tenant.
-        others: the other tenants of the checkout.
-    """
+def readiness_checks(tenant: Tenant) -> Iterator[Check]:
+    """All that would keep a tenant from production, each with its mend."""
     if tenant.fault is not None:
         yield Check(tenant.name, "files", "error", tenant.fault)
         return
     yield from _file_checks(tenant)
-    yield from _variable_checks(tenant, others)
+    yield from _variable_checks(tenant)
     yield from _project_checks(tenant)
 
 
@@ -55,22 +51,29 @@ def _file_checks(tenant: Tenant) -> Iterator[Check]:
         yield Check(name, "profile", "ok", f"{shipped} is not used; Apollo writes its own")
 
 
-def _variable_checks(tenant: Tenant, others: Sequence[Tenant]) -> Iterator[Check]:
+def _variable_checks(tenant: Tenant) -> Iterator[Check]:
     """The environment as it is here; where production's is elsewhere, these are what it needs."""
     name = tenant.name
     try:
-        settings_module.load(target=PRODUCTION)
-    except ConfigurationError as error:
-        foreign = tuple(other.variable_prefix for other in others)
-        found = [it for it in error.problems if not it.variable.startswith(foreign)]
-        for problem in found:
-            yield Check(name, problem.variable, "error", problem.what, problem.mend)
-        if found:
+        environ = read_environment(PRODUCTION)
+        served = load_process(environ).served
+        if served and name not in served:
+            yield Check(
+                name,
+                "APOLLO_TENANTS",
+                "error",
+                "leaves this tenant out: no process with this environment serves it",
+                "Add it, or check it with the environment of the code server that serves it.",
+            )
             return
+        settings_module.load(environ, names=[name], target=PRODUCTION)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            yield Check(name, problem.variable, "error", problem.what, problem.mend)
     except TenantError as error:
         yield Check(name, "variables", "error", str(error))
-        return
-    yield Check(name, "variables", "ok", f"all that target {PRODUCTION} needs are set")
+    else:
+        yield Check(name, "variables", "ok", f"all that target {PRODUCTION} needs are set")
 
 
 def _project_checks(tenant: Tenant) -> Iterator[Check]:

@@ -1,7 +1,7 @@
 """The start of a process: settings are read, profiles written, DBT_PROFILES_DIR exported."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class Runtime:
 def start(
     *,
     environ: Mapping[str, str] | None = None,
+    names: Sequence[str] = (),
     target: str | None = None,
     require_keys: bool = True,
 ) -> Runtime:
@@ -32,13 +33,15 @@ def start(
 
     Args:
         environ: the variables; by default the process's own and, on a laptop, those of `.env`.
+        names: the tenants that the process is about; none: all that it serves.
         target: `--target` of the command line.
         require_keys: False where no connection to the warehouse will be made.
 
     Raises:
-        ApolloError: the environment is not valid, or the profiles cannot be written.
+        ApolloError: the environment is not valid, a name is no tenant's, or the profiles cannot be
+            written.
     """
-    settings = settings_module.load(environ, target=target, require_keys=require_keys)
+    settings = settings_module.load(environ, names=names, target=target, require_keys=require_keys)
     profiles = ProfilesDirectory.create(settings.tenants)
     _export_profiles_dir(settings, profiles)
     return Runtime(settings, profiles)

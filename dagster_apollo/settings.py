@@ -46,7 +46,13 @@ from dagster_apollo.paths import CHECKOUT, TenantPaths
 from dagster_apollo.private_key import PrivateKey, normalise
 from dagster_apollo.private_key import read as read_key
 from dagster_apollo.tenant_root import PROJECT_FILE
-from dagster_apollo.tenants import Tenant, find_tenants, select_tenants
+from dagster_apollo.tenants import (
+    Tenant,
+    TenantFolder,
+    find_folders,
+    load_or_fault,
+    select_tenants,
+)
 
 _ModelT = TypeVar("_ModelT", bound=Environment)
 _PASSPHRASE: Final = "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"  # noqa: S105
@@ -149,21 +155,25 @@ class Settings:
 def load(
     environ: Mapping[str, str] | None = None,
     *,
+    names: Sequence[str] = (),
     target: str | None = None,
     require_keys: bool = True,
 ) -> Settings:
-    """Read and check the whole environment contract.
+    """Read and check the environment contract.
 
     Args:
         environ: the variables; by default those that `read_environment` gives.
+        names: the tenants that this is about, of those that the process serves; none: all. Of the
+            others no file is read and no variable checked, so that a run of one costs the same
+            whether there are two or a hundred.
         target: `--target` of the command line; wins over every DBT_TARGET.
         require_keys: False where no connection will be made; a private key may then be missing,
             though one that is there must still be valid.
 
     Raises:
         ConfigurationError: anything is missing or wrong; it lists all problems.
-        TenantError: the tenants' directory is unusable. A tenant whose files are is no error here:
-            its settings say so (`Tenant.fault`).
+        TenantError: the tenants' directory is unusable, or a name that no tenant has. A tenant
+            whose files are unusable is no error here: its settings say so (`Tenant.fault`).
     """
     note_target(target)
     environ = read_environment(target) if environ is None else environ
@@ -174,7 +184,7 @@ def load(
     process = validate(ProcessEnvironment, environ, str, problems)
     tenants_dir = tenants_directory(process)
     try:
-        found, served = _find_tenants(tenants_dir, process.apollo_tenants, problems)
+        found, served = _find_tenants(tenants_dir, process, problems)
     except TenantError as error:
         # whose variables they are is not known, but those with plain names can be checked
         validate(TenantEnvironment, environ, str, problems)
@@ -186,7 +196,7 @@ def load(
     several = len(served) > 1
     loaded = [
         _load_tenant(
-            tenant,
+            load_or_fault(tenant),
             environ,
             several=several,
             target=target,
@@ -194,7 +204,7 @@ def load(
             require_keys=require_keys,
             problems=problems,
         )
-        for tenant in served
+        for tenant in select_tenants(served, names)
     ]
     if several:
         problems += _shared_credentials(environ, loaded)
@@ -242,12 +252,12 @@ def tenants_directory(process: ProcessEnvironment) -> Path:
 
 
 def _find_tenants(
-    tenants_dir: Path, names: str, problems: list[Problem]
-) -> tuple[tuple[Tenant, ...], tuple[Tenant, ...]]:
+    tenants_dir: Path, process: ProcessEnvironment, problems: list[Problem]
+) -> tuple[tuple[TenantFolder, ...], tuple[TenantFolder, ...]]:
     """The tenants that there are, and those of them that APOLLO_TENANTS chooses."""
-    found = find_tenants(tenants_dir)
-    wanted = [name for part in names.split(",") if (name := part.strip())]
-    if names and not wanted:
+    found = find_folders(tenants_dir)
+    wanted = process.served
+    if process.apollo_tenants and not wanted:
         problems.append(Problem("APOLLO_TENANTS", "names no tenant", MENDS["APOLLO_TENANTS"]))
     unknown = [name for name in wanted if name not in {tenant.name for tenant in found}]
     if unknown:
@@ -259,7 +269,9 @@ def _find_tenants(
     return found, select_tenants(found, known_names)
 
 
-def _unknown_prefixes(environ: Mapping[str, str], found: Sequence[Tenant]) -> Iterator[Problem]:
+def _unknown_prefixes(
+    environ: Mapping[str, str], found: Sequence[TenantFolder]
+) -> Iterator[Problem]:
     prefixes = {tenant.variable_prefix for tenant in found}
     for name in sorted(environ):
         match = _PREFIXED.match(name)
@@ -335,9 +347,10 @@ def _variables_of(
     """The tenant's variables under their plain names, and the names to speak of them with."""
     prefix = tenant.variable_prefix
     prefixed = {
-        name.removeprefix(prefix): value
+        match[2]: value
         for name, value in environ.items()
-        if name.startswith(prefix) and _PREFIXED.match(name)
+        # not by how it begins: A__B__SNOWFLAKE_USER is tenant a__b's, and none of tenant a's
+        if (match := _PREFIXED.match(name)) and f"{match[1]}__" == prefix
     }
     if several:
         plain = {name: environ[name] for name in _COMMON_TO_TENANTS if name in environ}

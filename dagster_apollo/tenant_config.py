@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from dagster_apollo.own_variables import require_passable, require_settable
 
@@ -20,7 +20,6 @@ _CRON_FIELDS = {
     "weekday": (0, 7, "sun mon tue wed thu fri sat"),
 }
 _CRON_ITEM = re.compile(r"(?:[*?]|(\w+)(?:-(\w+))?(?:#[1-5])?)(?:/[1-9]\d*)?", re.ASCII)
-_VARIABLE_SCHEMA: Final = WithJsonSchema({"type": ["string", "number", "boolean"]})
 
 
 def _cron(value: str) -> str:
@@ -57,16 +56,14 @@ def _owner(value: str) -> str:
 
 
 def _variable_text(value: object) -> object:
-    """A number or a boolean as the text that an environment variable is."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, str):
-        if "\0" in value:
-            raise ValueError("no environment variable holds a NUL character")
-        return value
-    raise ValueError("a text, a number, true or false; put anything else in quotes")
+    """Nothing but a text: YAML takes NO for false and 0123 for 83, and not as they are written."""
+    if not isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 - pydantic takes no TypeError for a finding
+            "YAML does not read it as a text; quote it, as in 'NO', '0123' or '1.10'"
+        )
+    if "\0" in value:
+        raise ValueError("no environment variable holds a NUL character")
+    return value
 
 
 def _json_mapping(value: object) -> object:
@@ -114,9 +111,9 @@ class TenantConfig(BaseModel):
     """dbt's `--vars`, the same for every command; a run's own win, key by key."""
     env: Mapping[
         Annotated[str, AfterValidator(require_settable)],
-        Annotated[str, BeforeValidator(_variable_text), _VARIABLE_SCHEMA],
+        Annotated[str, BeforeValidator(_variable_text)],
     ] = Field(default_factory=dict)
-    """Variables of dbt's environment, for `env_var()`; those of `env_from` win."""
+    """Variables of dbt's environment, for `env_var()`, each a text; those of `env_from` win."""
     env_from: tuple[Annotated[str, AfterValidator(require_passable)], ...] = ()
     """Names of variables that pass from the environment of Apollo's process to dbt's."""
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -21,30 +22,20 @@ from dagster_apollo.tenant_root import PROJECT_FILE, find_root
 from dagster_apollo.yaml_files import read_mapping
 
 _FOLDER_PREFIX = "dbt_"
+_FolderT = TypeVar("_FolderT", bound="TenantFolder")
 
 
 @dataclass(frozen=True)
-class Tenant:
-    """A dbt project and the name that it goes by.
+class TenantFolder:
+    """A tenant as far as its folder's name says what it is; none of its files is read for that.
 
     Args:
         name: the folder's name less a leading `dbt_`; the first part of every asset key.
         folder: the absolute path of its folder in the tenants' directory, which may be a link.
-        project_dir: the real path of the folder that holds dbt_project.yml: the project's root.
-        project_name: `name:` of dbt_project.yml.
-        profile_name: `profile:` of dbt_project.yml, or None where it names none.
-        config: the contents of apollo.yml.
-        fault: why its files cannot be used; None where they can. Of the rest only the name and the
-            folder are then sure, and the config as far as apollo.yml is valid.
     """
 
     name: str
     folder: Path
-    project_dir: Path
-    project_name: str
-    profile_name: str | None
-    config: TenantConfig
-    fault: str | None = None
 
     @property
     def identifier(self) -> str:
@@ -61,6 +52,26 @@ class Tenant:
         """What the tenant's variables begin with where several tenants share an environment."""
         return f"{self.identifier.upper()}__"
 
+
+@dataclass(frozen=True)
+class Tenant(TenantFolder):
+    """A dbt project and the name that it goes by.
+
+    Args:
+        project_dir: the real path of the folder that holds dbt_project.yml: the project's root.
+        project_name: `name:` of dbt_project.yml.
+        profile_name: `profile:` of dbt_project.yml, or None where it names none.
+        config: the contents of apollo.yml.
+        fault: why its files cannot be used; None where they can. Of the rest only the name and the
+            folder are then sure, and the config as far as apollo.yml is valid.
+    """
+
+    project_dir: Path
+    project_name: str
+    profile_name: str | None
+    config: TenantConfig
+    fault: str | None = None
+
     def require_sound(self) -> None:
         """Refuse to go on with a tenant whose files cannot be used.
 
@@ -72,9 +83,16 @@ class Tenant:
 
 
 def find_tenants(tenants_dir: Path) -> tuple[Tenant, ...]:
-    """Find the tenants of a directory, in the order of their names.
+    """Find the tenants of a directory, in the order of their names, and read their files.
 
-    One whose files cannot be used is among them, with its fault: it fails by itself.
+    Raises:
+        TenantError: as `find_folders`.
+    """
+    return tuple(map(load_or_fault, find_folders(tenants_dir)))
+
+
+def find_folders(tenants_dir: Path) -> tuple[TenantFolder, ...]:
+    """Find the tenants of a directory, in the order of their names, without reading their files.
 
     Args:
         tenants_dir: an absolute path.
@@ -97,14 +115,16 @@ def find_tenants(tenants_dir: Path) -> tuple[Tenant, ...]:
             f"The tenants' directory {tenants_dir} {what}. "
             "Create it, or set APOLLO_TENANTS_DIR to the directory that holds the dbt projects."
         ) from None
-    tenants = tuple(sorted(map(_load_or_fault, folders), key=lambda tenant: tenant.name))
-    if not tenants:
+    found = sorted(
+        (TenantFolder(_name_of(folder), folder) for folder in folders), key=lambda it: it.name
+    )
+    if not found:
         raise TenantError(
             f"There is no tenant in {tenants_dir}. Put a dbt project (a folder with a "
             f"{PROJECT_FILE}) there."
         )
-    _require_distinct(tenants)
-    return tenants
+    _require_distinct(found)
+    return tuple(found)
 
 
 def load_tenant(folder: Path) -> Tenant:
@@ -126,8 +146,12 @@ def load_tenant(folder: Path) -> Tenant:
     return Tenant(_name_of(folder), folder, root.resolve(), project_name, profile_name, config)
 
 
-def _load_or_fault(folder: Path) -> Tenant:
-    """The tenant, or one with a fault: whatever is wrong in a folder is no matter of the others."""
+def load_or_fault(found: TenantFolder) -> Tenant:
+    """The tenant, with its fault if its files cannot be used: it fails by itself.
+
+    Whatever is wrong in a folder is no matter of the others.
+    """
+    name, folder = found.name, found.folder
     try:
         return load_tenant(folder)
     except Exception as error:  # noqa: BLE001
@@ -136,7 +160,6 @@ def _load_or_fault(folder: Path) -> Tenant:
         config = _read_config(folder)
     except Exception:  # noqa: BLE001
         config = TenantConfig()
-    name = _name_of(folder)
     return Tenant(name, folder, Path(os.path.realpath(folder)), name, None, config, fault)
 
 
@@ -153,7 +176,7 @@ def _name_of(folder: Path) -> str:
     return folder.name.removeprefix(_FOLDER_PREFIX) or folder.name
 
 
-def select_tenants(tenants: Sequence[Tenant], names: Iterable[str]) -> tuple[Tenant, ...]:
+def select_tenants(tenants: Sequence[_FolderT], names: Iterable[str]) -> tuple[_FolderT, ...]:
     """Choose tenants by name; no names means all of them.
 
     Raises:
@@ -182,8 +205,8 @@ def _read_config(folder: Path) -> TenantConfig:
         raise TenantError(f"{path} is not valid: {details}. Known keys are: {known}.") from None
 
 
-def _require_distinct(tenants: Sequence[Tenant]) -> None:
-    known: dict[str, Tenant] = {}
+def _require_distinct(tenants: Sequence[TenantFolder]) -> None:
+    known: dict[str, TenantFolder] = {}
     for tenant in tenants:
         # by the key, too: café and cafe have one, and Dagster would refuse the assets of both
         names = {tenant.identifier.lower(), identifier_of([tenant.key_prefix]).lower()}

@@ -60,8 +60,8 @@ def build_tenants(
         raise ApolloError("--select or --exclude is empty. Give it a selection, or leave it out.")
     console = Console(stderr=as_json, highlight=False, markup=False)
     console.print("apollo: reading the environment")
-    runtime = start(target=target)
-    chosen = runtime.settings.of(names)
+    runtime = start(names=names, target=target)
+    chosen = runtime.settings.tenants
     developing = [settings for settings in chosen if not settings.is_production]
     prepare_with_progress(runtime, developing, console)
     # all that can be wrong with any of them, before the first one runs

@@ -19,8 +19,8 @@ def run_dbt(name: str, arguments: Sequence[str], *, target: str | None) -> int:
     Raises:
         ApolloError: bad configuration, no such tenant, or one whose files cannot be used.
     """
-    runtime = start(target=target)
-    (settings,) = runtime.settings.of([name])
+    runtime = start(names=[name], target=target)
+    (settings,) = runtime.settings.tenants
     settings.tenant.require_sound()
     settings.paths.root.mkdir(parents=True, exist_ok=True)
     environment = dbt_environment(settings, runtime.profiles_dir(settings), os.environ)

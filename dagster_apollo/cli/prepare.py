@@ -24,8 +24,8 @@ def prepare_tenants(names: Sequence[str], *, force: bool, target: str | None) ->
         ApolloError: bad configuration, or a project that dbt cannot parse.
     """
     console = Console(stderr=True, highlight=False)
-    runtime = start(target=target, require_keys=False)
-    chosen = runtime.settings.of(names)
+    runtime = start(names=names, target=target, require_keys=False)
+    chosen = runtime.settings.tenants
     prepare_with_progress(runtime, chosen, console, force=force, say_fresh=True)
 
 

@@ -59,8 +59,7 @@ def check_tenants(names: Sequence[str], *, as_json: bool) -> int:
     found = find_tenants(tenants_directory(load_process()))
     checks: list[Check] = []
     for tenant in select_tenants(found, names):
-        others = [other for other in found if other is not tenant]
-        checks += readiness_checks(tenant, others)
+        checks += readiness_checks(tenant)
     return show_checks(checks, as_json=as_json)
 
 

@@ -15,6 +15,10 @@ _PROJECT: Final = Path(__file__).parent / "project"
 _COMMON_PACKAGE: Final = CHECKOUT / "dbt" / "apollo"
 _MAX_LENGTH: Final = 40
 """Room for what Dagster's names add to the tenant's."""
+_PACKAGES: Final = ("apollo", "dbt")
+"""What each tenant's project is parsed with: dbt/apollo, and dbt's own macros."""
+_PACKAGE_PREFIX: Final = "dbt_"
+"""Of the adapters' packages, and of most that are installed: dbt_duckdb, dbt_utils."""
 
 
 def create_project(tenants_dir: Path, name: str) -> Path:
@@ -28,12 +32,18 @@ def create_project(tenants_dir: Path, name: str) -> Path:
         The new folder, `dbt_<name>`. It appears whole or not at all.
 
     Raises:
-        TenantError: the name is not usable or taken, or the folder cannot be written.
+        TenantError: the name is not usable, taken or a package's, or the folder cannot be written.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > _MAX_LENGTH:
         raise TenantError(
             f"A tenant cannot be named {name!r}. Take lower-case letters, digits and single "
             f"underscores, a letter first, {_MAX_LENGTH} characters at most."
+        )
+    if name in _PACKAGES or name.startswith(_PACKAGE_PREFIX):
+        raise TenantError(
+            f"A tenant cannot be named {name}: its dbt project would have the name of a dbt "
+            f"package, and dbt refuses two of one name. Take one that is neither "
+            f"{' nor '.join(_PACKAGES)} and does not begin with {_PACKAGE_PREFIX}."
         )
     folder = tenants_dir / f"dbt_{name}"
     for taken in tenants_dir.glob("*"):

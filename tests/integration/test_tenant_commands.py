@@ -1,6 +1,7 @@
 """The life of a tenant at the command line: new, list, check."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,45 @@ def test_a_check_passes_where_nothing_is_missing(
     assert not Path(env["DAGSTER_HOME"], "tenants", "acme", "prepared", "prod").exists()
 
 
+def test_a_check_says_that_nothing_with_this_environment_serves_the_tenant(
+    acme: Path, env: dict[str, str], call_apollo: RunApollo
+) -> None:
+    beside = acme.parent / "other"
+    beside.mkdir()
+    try:
+        found = checked(call_apollo, {**env, "APOLLO_TENANTS": "other"})
+    finally:
+        beside.rmdir()
+    assert found["APOLLO_TENANTS"] == (
+        "error",
+        "leaves this tenant out: no process with this environment serves it",
+    )
+    assert "variables" not in found
+    assert found["project"][0] == "ok"
+
+
+def test_a_check_takes_for_the_tenants_what_has_its_whole_prefix(
+    acme: Path, env: dict[str, str], call_apollo: RunApollo
+) -> None:
+    # acme's prefix, ACME__, is the beginning of ACME__X__
+    nested = acme.parent / "dbt_acme__x"
+    nested.mkdir()
+    (nested / "dbt_project.yml").write_text("name: acme__x")
+    try:
+        ended = call_apollo(["tenant", "check", "acme__x", "--json"], env)
+    finally:
+        shutil.rmtree(nested)
+    errors = {it["name"] for it in json.loads(ended.stdout) if it["status"] == "error"}
+    assert {"ACME__X__SNOWFLAKE_ACCOUNT", "ACME__X__SNOWFLAKE_PRIVATE_KEY_PEM"} <= errors
+    assert not any(name.startswith("ACME__SNOWFLAKE") for name in errors)
+
+
 def test_a_name_that_is_taken_or_unusable_is_refused(
     acme: Path, env: dict[str, str], call_apollo: RunApollo
 ) -> None:
     before = sorted(acme.parent.iterdir())
-    for name, said in [("acme", "already"), ("Ac-me", "cannot be named"), ("a__b", "cannot be")]:
+    unusable = ["Ac-me", "a__b", "apollo", "dbt", "dbt_utils", "dbt_duckdb"]
+    for name, said in [("acme", "already"), *((name, "cannot be named") for name in unusable)]:
         ended = call_apollo(["tenant", "new", name], env)
         assert ended.returncode == 2
         assert said in ended.stderr

@@ -3,6 +3,7 @@
 Its project lies below its folder, in transform/.
 """
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from dagster_apollo.own_variables import require_nameable
 from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, RunApollo
 
 pytestmark = pytest.mark.integration
@@ -22,7 +24,7 @@ select
 """
 CONFIG = """env:
   MART_SCHEMA: marts
-  RELEASE: 7
+  RELEASE: '7'
 env_from: [REGION]
 vars:
   country: "GB 🏴"
@@ -98,3 +100,16 @@ def test_one_that_is_missing_fails_its_tenant_alone_and_names_the_file_to_edit(
     assert "sound: " in ended.stderr
     assert "tenant sound" not in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_every_flag_that_dbt_takes_from_the_environment_is_known() -> None:
+    from dbt.env_vars import KNOWN_ENGINE_ENV_VARS
+
+    flags = {name for it in KNOWN_ENGINE_ENV_VARS for name in (it.name, it.old_name) if name}
+    assert len(flags) > 100
+    taken = set()
+    for name in flags:
+        with contextlib.suppress(ValueError):
+            taken.add(require_nameable(name))
+    # where packages come from, and where `dbt docs serve` listens
+    assert taken == {"DBT_PACKAGE_HUB_URL", "DBT_DOWNLOAD_DIR", "DBT_HOST"}

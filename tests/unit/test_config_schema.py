@@ -19,7 +19,7 @@ VALID: list[dict[str, Any]] = [
     {"cron": "0 5 * * *", "timezone": "Europe/London", "owners": ["team:data", "a@b.co"]},
     {"alert_route": "pager", "pool_limit": 3},
     {"root": "transform", "vars": {"a": [1, {"b": None}]}},
-    {"env": {"A": "text", "B": 5, "C": 1.5, "D": True}, "env_from": ["E"]},
+    {"env": {"A": "text", "B": "5"}, "env_from": ["E"]},
 ]
 INVALID: list[dict[str, Any]] = [
     {"schedule": "daily"},
@@ -29,6 +29,8 @@ INVALID: list[dict[str, Any]] = [
     {"root": ["a"]},
     {"vars": ["a"]},
     {"env": {"A": None}},
+    {"env": {"A": False}},
+    {"env": {"A": 83}},
     {"env": {"A": ["a"]}},
     {"env_from": "A"},
 ]

@@ -4,7 +4,7 @@ import pytest
 
 from dagster_apollo.dbt.environment import dbt_environment
 from dagster_apollo.errors import TenantError
-from dagster_apollo.own_variables import HOST_VARIABLES
+from dagster_apollo.own_variables import HOST_VARIABLES, require_nameable
 from dagster_apollo.settings import TenantSettings, load
 from dagster_apollo.tenant_config import TenantConfig
 from dagster_apollo.tenants import load_tenant
@@ -25,12 +25,10 @@ def settings_of(make_tenants, apollo: str, **variables: str) -> TenantSettings:
     [
         ("plain", "plain"),
         ("''", ""),
-        ("5", "5"),
-        ("1.5", "1.5"),
-        ("true", "true"),
-        ("no", "false"),
         ("'no'", "no"),
-        ("'007'", "007"),
+        ("'0123'", "0123"),
+        ("'1.10'", "1.10"),
+        ("2 h", "2 h"),
         ("é ü", "é ü"),
     ],
 )
@@ -38,10 +36,24 @@ def test_a_value_is_the_text_that_an_environment_variable_is(make_tenants, writt
     assert settings_of(make_tenants, f"env: {{FOO: {written}}}").own_variables == {"FOO": text}
 
 
-@pytest.mark.parametrize("written", ["", "null", "[a]", "{a: b}", "2025-01-31", '"a\\0b"'])
-def test_a_value_that_is_no_text_is_refused(make_tenants, written):
-    with pytest.raises(TenantError, match=r"apollo\.yml is not valid: env\.FOO: "):
-        load_tenant(make_tenants(apollo={"dbt_acme": f"env:\n  FOO: {written}"}) / "dbt_acme")
+@pytest.mark.parametrize(
+    "written",
+    # YAML 1.1 reads NO as false, 0123 as 83, 1.10 as 1.1, 12:30 as 750 and 1_000 as 1000
+    [
+        *("NO", "yes", "on", "true", "0123", "0x1F", "5", "1.10", "12:30", "1_000"),
+        *("~", "", "null", "[a]", "{a: b}", "2025-01-31"),
+    ],
+)
+def test_a_value_that_yaml_reads_as_no_text_is_to_be_quoted(make_tenants, written):
+    root = make_tenants(apollo={"dbt_acme": f"env:\n  FOO: {written}"})
+    with pytest.raises(TenantError, match=r"apollo\.yml is not valid: env\.FOO: .* quote it"):
+        load_tenant(root / "dbt_acme")
+
+
+def test_a_value_that_no_variable_holds_is_refused(make_tenants):
+    root = make_tenants(apollo={"dbt_acme": 'env: {FOO: "a\\0b"}'})
+    with pytest.raises(TenantError, match="NUL character"):
+        load_tenant(root / "dbt_acme")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +62,7 @@ def test_a_value_that_is_no_text_is_refused(make_tenants, written):
         *sorted(HOST_VARIABLES),
         *("LC_ALL", "LD_PRELOAD", "PYTHONSTARTUP", "DYLD_INSERT_LIBRARIES"),
         *("DBT_PROFILES_DIR", "DBT_PROFILE", "DBT_TARGET", "DBT_TARGET_PATH", "DBT_LOG_PATH"),
+        *("DBT_SCHEMA", "DBT_DEFER", "DBT_STATE", "DBT_FAIL_FAST", "DBT_EMPTY", "DBT_WARN_ERROR"),
         *("SNOWFLAKE_USER", "DAGSTER_PG_URI", "APOLLO_TENANTS", "DBT_ENGINE_TARGET"),
         *("DBT_ENV_SECRET_TOKEN", "1A", "A-B", "A B", "", "A=B", "É"),
     ],
@@ -62,6 +75,14 @@ def test_what_is_not_the_tenants_to_decide_is_refused_without_its_value(make_ten
     assert f"env.{name}: Value error, " in text
     assert "env_from.0: Value error, " in text
     assert SECRET not in text
+
+
+def test_a_flag_of_dbt_has_a_place_in_the_project_and_other_names_of_dbts_are_its_own(make_tenants):
+    with pytest.raises(ValueError, match=r"flags:` in dbt_project\.yml"):
+        require_nameable("DBT_FAIL_FAST")
+    own = "DBT_ENV_CUSTOM_ENV_REGION: a, DBT_REGION: b, DBT_CLOUD_PR_ID: c, DBT_PACKAGE_HUB_URL: d"
+    given = settings_of(make_tenants, f"env: {{{own}}}").own_variables
+    assert list(given.values()) == ["a", "b", "c", "d"]
 
 
 def test_whatever_apollo_sets_for_dbt_cannot_be_set_by_a_tenant(make_tenants, tmp_path):

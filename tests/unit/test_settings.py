@@ -22,6 +22,7 @@ from dagster_apollo.contract import (
 from dagster_apollo.environment import read_environment
 from dagster_apollo.errors import ConfigurationError, Problem, TenantError
 from dagster_apollo.settings import Settings, TenantSettings, load, load_process
+from dagster_apollo.tenants import load_or_fault
 
 pytestmark = pytest.mark.unit
 
@@ -547,6 +548,40 @@ def test_variables_of_a_tenant_that_is_not_served_are_no_problem(two, connection
     environ = {**two, **prefixed("BETA_X__", connection), **connection, "DBT_TARGET": "dev"}
     tenant = only({**environ, "APOLLO_TENANTS": "acme", "BETA_X__SNOWFLAKE_ROLE": "OTHER"})
     assert tenant.snowflake.role == "ROLEZQ"
+
+
+def test_what_is_asked_of_one_of_several_tenants_is_no_matter_of_the_others(
+    two, connection, monkeypatch
+):
+    """No file of theirs is read, and none of their variables is checked."""
+    wrong = {"BETA_X__DBT_TARGET": "dev", "BETA_X__DBT_THREADS": "many"}
+    read: list[str] = []
+    monkeypatch.setattr(
+        "dagster_apollo.settings.load_or_fault",
+        lambda found: read.append(found.name) or load_or_fault(found),
+    )
+    environ = {**two, **prefixed("ACME__", connection), **wrong, "ACME__DBT_TARGET": "dev"}
+    (acme,) = load(environ, names=["acme"]).tenants
+    assert (acme.tenant.name, acme.target, read) == ("acme", "dev", ["acme"])
+    with pytest.raises(ConfigurationError, match="BETA_X__DBT_THREADS"):
+        load(environ)
+    # a plain variable is as dangerous as beside all of them
+    with pytest.raises(ConfigurationError, match="SNOWFLAKE_USER: is set for several tenants"):
+        load({**environ, "SNOWFLAKE_USER": "x"}, names=["acme"])
+    with pytest.raises(TenantError, match=r"no tenant named nobody. Tenants are: acme, beta-x"):
+        load(environ, names=["nobody"])
+
+
+def test_a_variable_is_the_tenants_whose_whole_prefix_it_has(base, make_tenants, connection):
+    root = make_tenants({"a": {}, "a__b": {}}, at="nested")
+    environ = {**base, "APOLLO_TENANTS_DIR": str(root), "A__B__DBT_TARGET": "dev"}
+    environ |= prefixed("A__B__", connection)
+    a, a_b = load(environ).tenants
+    assert (a.target, a_b.target) == ("local", "dev")
+    del environ["A__B__SNOWFLAKE_ROLE"]
+    with pytest.raises(ConfigurationError, match=r"^A__B__SNOWFLAKE_ROLE: is not set"):
+        load(environ, names=["a__b"])
+    assert load(environ, names=["a"]).tenants[0].snowflake is None
 
 
 def test_one_tenant_may_use_its_prefix(base, connection):
