@@ -207,7 +207,7 @@ def load(
         for tenant in select_tenants(served, names)
     ]
     if several:
-        problems += _shared_credentials(environ, loaded)
+        problems += _shared_credentials(environ, loaded, served)
     if problems:
         raise ConfigurationError(tuple(dict.fromkeys(problems)))
     return Settings(
@@ -450,7 +450,7 @@ def _load_key(
 
 
 def _shared_credentials(
-    environ: Mapping[str, str], loaded: Sequence[TenantSettings]
+    environ: Mapping[str, str], loaded: Sequence[TenantSettings], served: Sequence[TenantFolder]
 ) -> Iterator[Problem]:
     """Plain variables that would lend what is one tenant's own, credentials above all, to several.
 
@@ -462,7 +462,7 @@ def _shared_credentials(
         if _PREFIXED.match(name) or not environ[name].strip():
             continue
         if name.startswith(tuple(own)) or name in _TENANTS_OWN:
-            names = ", ".join(f"{item.tenant.variable_prefix}{name}" for item in loaded)
+            names = ", ".join(f"{tenant.variable_prefix}{name}" for tenant in served)
             yield Problem(
                 name,
                 "is set for several tenants at once",

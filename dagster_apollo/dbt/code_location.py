@@ -23,7 +23,7 @@ _Failed = tuple[TenantSettings, str]
 _log = logging.getLogger(__name__)
 
 
-def build_definitions(runtime: Runtime) -> Definitions:
+def build_definitions(runtime: Runtime, *, may_fail_alone: bool = False) -> Definitions:
     """Everything that Dagster is to know of the tenants that this process serves.
 
     A tenant that cannot be loaded is shown as failed, and the others load without it. Where none
@@ -31,6 +31,11 @@ def build_definitions(runtime: Runtime) -> Definitions:
 
     A run has one step, so it executes in the run's own process: a second one would only load all
     of this again.
+
+    Args:
+        runtime: the tenants.
+        may_fail_alone: show what failed where nothing else can be loaded, too: a run of it is to
+            fail with the reason.
 
     Raises:
         PrepareError: no tenant can be loaded: the manifests are stale and may not or cannot be
@@ -44,19 +49,21 @@ def build_definitions(runtime: Runtime) -> Definitions:
             loaded.append((settings, _tenant_definitions(load_project(runtime, settings))))
         except Exception as error:  # noqa: BLE001
             failed.append((settings, _reason(settings, error)))
+    if not loaded and not may_fail_alone:
+        raise PrepareError("\n\n".join(reason for _, reason in failed))
     definitions = _together(loaded, failed)
     try:
         # made once: Dagster asks this object for it again
         definitions.get_repository_def()
     except Exception:  # noqa: BLE001
         taken, refused = _told_apart(loaded)
+        if not taken and not may_fail_alone:
+            raise PrepareError("\n\n".join(reason for _, reason in [*failed, *refused])) from None
         return _together(taken, [*failed, *refused])
     return definitions
 
 
 def _together(loaded: Sequence[_Loaded], failed: Sequence[_Failed]) -> Definitions:
-    if not loaded:
-        raise PrepareError("\n\n".join(reason for _, reason in failed))
     shown = [failed_tenant(settings, reason) for settings, reason in failed]
     return _with_executor(*(definitions for _, definitions in loaded), *shown)
 

@@ -18,11 +18,10 @@ from dagster import (
     define_asset_job,
 )
 
-from dagster_apollo.dbt.jobs import run_tags, schedule_name
+from dagster_apollo.dbt.jobs import job_names, run_tags, schedule_name
 from dagster_apollo.settings import TenantSettings
 
 ASSET_NAME: Final = "failed_to_load"
-_JOBS: Final = ("build", "seed", "snapshot", "source_freshness")
 
 
 def failed_tenant(settings: TenantSettings, reason: str) -> Definitions:
@@ -32,12 +31,12 @@ def failed_tenant(settings: TenantSettings, reason: str) -> Definitions:
         settings: the tenant.
         reason: what is wrong and what mends it; it is shown in the UI, so it holds no secret.
     """
-    identifier, tags = settings.tenant.identifier, run_tags(settings)
+    tags = run_tags(settings)
     described = f"Tenant {settings.tenant.name} could not be loaded."
     failed = _failed_asset(settings, f"{described}\n\n```text\n{reason}\n```", reason)
     jobs = [
-        define_asset_job(f"{identifier}_{kind}", [failed], tags=tags, description=described)
-        for kind in _JOBS
+        define_asset_job(name, [failed], tags=tags, description=described)
+        for name in job_names(settings.tenant)
     ]
     schedule = ScheduleDefinition(
         name=schedule_name(settings),

@@ -1,7 +1,7 @@
 """The jobs and the schedule of a tenant."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from dagster import (
@@ -26,8 +26,15 @@ from dagster_apollo.dbt.process import stop_dbt
 from dagster_apollo.dbt.resource import TenantDbtResource
 from dagster_apollo.dbt.stock import build_schedule_from_dbt_selection
 from dagster_apollo.settings import TenantSettings
+from dagster_apollo.tenants import Tenant
 
 Job = JobDefinition | UnresolvedAssetJobDefinition
+_KINDS: Final = ("build", "seed", "snapshot", "source_freshness")
+
+
+def job_names(tenant: Tenant) -> list[str]:
+    """The names of the jobs that a tenant has, or may have: with no seeds there is no seed job."""
+    return [f"{tenant.identifier}_{kind}" for kind in _KINDS]
 
 
 def tenant_schedule(prepared: TenantProject, assets: AssetsDefinition) -> ScheduleDefinition:

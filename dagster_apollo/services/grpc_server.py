@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 import grpc  # type: ignore[import-untyped]
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.origin import get_python_environment_entry_point
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import FuturesAwareThreadPoolExecutor
@@ -107,10 +107,14 @@ class DrainingApiServer(DagsterApiServer):
             self._starting += not refused
         if refused:
             context.abort(grpc.StatusCode.UNAVAILABLE, "This code server is being stopped")
+        from dagster_apollo.dbt.run_scope import starting  # loaded with the tenants, if at all
+
         try:
             arguments = request.serialized_execute_run_args
-            self._sign(deserialize_value(arguments, ExecuteExternalJobArgs).run_id)
-            return super().StartRun(request, context)
+            run_id = deserialize_value(arguments, ExecuteExternalJobArgs).run_id
+            self._sign(run_id)
+            with starting(self._run(run_id)):
+                return super().StartRun(request, context)
         finally:
             with self._gate:
                 self._starting -= 1
@@ -157,6 +161,13 @@ class DrainingApiServer(DagsterApiServer):
         for pid in workers:
             if pid is not None:
                 kill_tree(pid)
+
+    def _run(self, run_id: str) -> DagsterRun | None:
+        try:
+            return self._own_instance.get_run_by_id(run_id)
+        except Exception as error:  # noqa: BLE001 - its text may hold the URI
+            _log.warning("Run %s may load all tenants (%s)", run_id, type(error).__name__)
+            return None
 
     def _sign(self, run_id: str) -> None:
         """Note on a run which server executes it: run monitoring asks when that one is gone."""

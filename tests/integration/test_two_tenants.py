@@ -4,18 +4,23 @@ acme is on Snowflake or DuckDB, zenith on DuckDB; zenith's project is hostile wh
 """
 
 import json
+import pickle
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from dagster import AssetKey, DagsterEventType
+from dagster import AssetKey, DagsterEventType, DagsterRun
+from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster_dbt import DbtCliResource
 
 from dagster_apollo.dbt.code_location import build_definitions
+from dagster_apollo.dbt.run_scope import load_in_runs_what_is_theirs, starting
+from dagster_apollo.paths import CHECKOUT
 from dagster_apollo.runtime import start
 from tests.integration.conftest import (
     SMALL,
@@ -120,6 +125,55 @@ def test_one_code_location_holds_both_and_binds_each_to_its_own_project_and_prof
         other = {"acme": "zenith", "zenith": "acme"}[name]
         assert f"{name}.duckdb" in profile
         assert other not in profile
+
+
+_LOADS = """
+import json, pickle, sys
+opened = []
+sys.addaudithook(lambda event, its: opened.append(str(its[0])) if event == "open" else None)
+for packed in json.load(sys.stdin):
+    opened.clear()
+    job = pickle.loads(bytes.fromhex(packed))
+    print(job.get_definition().name, *(path for path in opened if "zenith" in path))
+"""
+"""What the process that executes a run does first, and which of zenith's files it opens."""
+
+
+def test_the_start_of_a_run_opens_the_prepared_files_of_its_own_tenant_only(
+    local_env: dict[str, str], local_build: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with environment(local_env):
+        tenants = [settings.tenant for settings in start().settings.tenants]
+    get = ReconstructableRepository.get_reconstructable_job
+    monkeypatch.setattr(ReconstructableRepository, "get_reconstructable_job", get)  # put back
+    load_in_runs_what_is_theirs(tenants)
+    served = ReconstructableRepository.for_module("dagster_apollo.definitions", "defs")
+    chosen = DagsterRun(
+        job_name="__ASSET_JOB",
+        asset_selection=frozenset({AssetKey(["acme", "reference", "raw_orders"])}),
+    )
+    with starting(chosen):
+        of_assets = served.get_reconstructable_job("__ASSET_JOB")
+    jobs = [
+        served.get_reconstructable_job("acme_build"),
+        of_assets,
+        served.get_reconstructable_job("__ASSET_JOB"),
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-c", _LOADS],
+        input=json.dumps([pickle.dumps(job).hex() for job in jobs]),
+        cwd=CHECKOUT,
+        env=local_env,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    build, assets, any_assets = (line.split() for line in ended.stdout.splitlines())
+    assert build == ["acme_build"]
+    assert assets == ["__ASSET_JOB"]
+    # what may be of any tenant loads all, and shows that they would have been seen
+    assert any(path.endswith("zenith/prepared/local/digest.json") for path in any_assets)
 
 
 @pytest.mark.parametrize(
