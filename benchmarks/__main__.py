@@ -4,23 +4,30 @@ import argparse
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from benchmarks import table
+from benchmarks import scale_table, table
 from benchmarks.bench import FULL, QUICK, Bench, with_rounds
 from benchmarks.machine import about
 from benchmarks.plot import Point, to_svg
 from benchmarks.postgres import postgres_server
 from benchmarks.registry import all_measurements
+from benchmarks.scale import MODELS_OF_MANY, scale_measurements
+from benchmarks.scale_table import Column
 from benchmarks.table import Row
 from dagster_apollo.paths import CHECKOUT
 
 RESULTS: Final = CHECKOUT / "benchmarks" / "results"
 DOCUMENT: Final = CHECKOUT / "docs" / "performance.md"
+SCALE_DOCUMENT: Final = CHECKOUT / "docs" / "scale.md"
+_SCALE_HEADS: Final = {
+    "scale-tenants": f"tenants, each of {MODELS_OF_MANY} models + {MODELS_OF_MANY} tests",
+    "scale-models": "one tenant, with a test for each model",
+}
 
 _QUICK: Final = (
     "small projects, in which starting outweighs the work; the reach is for the full sizes"
@@ -35,19 +42,31 @@ def main(arguments: Sequence[str]) -> None:
         sizes = with_rounds(sizes, options.rounds)
     if options.growth:
         sizes = replace(sizes, growth=tuple(options.growth))
-    measurements = all_measurements(sizes)
-    if unknown := sorted(set(options.only) - measurements.keys()):
+    measurements = {**all_measurements(sizes), **scale_measurements(sizes)}
+    if unknown := [it for it in options.only if not named(it, measurements)]:
         known = ", ".join(measurements)
         sys.exit(f"There is no measurement {', '.join(unknown)}; there are {known}.")
+    only = {name for it in options.only for name in named(it, measurements)}
     signal.signal(signal.SIGTERM, _stop)
     # short: the path of Postgres's socket, which is below it, may not be long
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, postgres_server() as server:
         bench = Bench(server, Path(folder), sizes)
         for name, measure in measurements.items():
-            if name in (options.only or measurements.keys() - sizes.left_out):
+            if name in (only or measurements.keys() - sizes.left_out):
                 bench.say(name)
-                write(measure(bench), quick=options.quick)
-    print(_files(options.quick)["md"].read_text())
+                measured = measure(bench)
+                if isinstance(measured, Column):
+                    write_scale(measured, quick=options.quick)
+                else:
+                    write(measured, quick=options.quick)
+    for path in (_files(options.quick)["md"], _scale_files(options.quick)["md"]):
+        if path.exists():
+            print(path.read_text())
+
+
+def named(text: str, names: Iterable[str]) -> list[str]:
+    """The measurement of a name, or those whose names begin with it: `scale-models`, `scale`."""
+    return [name for name in names if name == text or name.startswith(f"{text}-")]
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
@@ -76,6 +95,22 @@ def write(new: Sequence[Row], *, quick: bool) -> None:
         DOCUMENT.write_text(table.put_between_markers(DOCUMENT.read_text(), markdown))
 
 
+def write_scale(new: Column, *, quick: bool) -> None:
+    """Put a new column into the results, and, of a full run, into docs/scale.md."""
+    files = _scale_files(quick)
+    RESULTS.mkdir(exist_ok=True)
+    old = scale_table.from_json(files["json"].read_text()) if files["json"].exists() else []
+    keys = list(scale_measurements(QUICK if quick else FULL))
+    columns = scale_table.merge(old, new, keys)
+    described = {**about(), "Taken": table.taken_text(columns)}
+    markdown = scale_table.to_markdown(columns, _SCALE_HEADS, described)
+    files["json"].write_text(scale_table.to_json(columns, described))
+    files["md"].write_text(markdown)
+    if not quick:
+        text = table.put_between_markers(SCALE_DOCUMENT.read_text(), markdown)
+        SCALE_DOCUMENT.write_text(text)
+
+
 def _plot(rows: Sequence[Row]) -> str:
     series: dict[str, list[Point]] = {"Apollo": [], "stock, in process": [], "stock": []}
     names = {"apollo": "Apollo", "stock in process": "stock, in process", "stock": "stock"}
@@ -94,6 +129,11 @@ def _plot(rows: Sequence[Row]) -> str:
     )
 
 
+def _scale_files(quick: bool) -> dict[str, Path]:  # noqa: FBT001
+    name = "scale-quick" if quick else "scale"
+    return {suffix: RESULTS / f"{name}.{suffix}" for suffix in ("json", "md")}
+
+
 def _files(quick: bool) -> dict[str, Path]:  # noqa: FBT001
     name = "quick" if quick else "full"
     return {suffix: RESULTS / f"{name}.{suffix}" for suffix in ("json", "md", "svg")}
@@ -107,7 +147,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME",
-        help=f"one measurement: {', '.join(all_measurements(FULL))}; may be repeated",
+        help="one measurement, or those whose names begin so; may be repeated: "
+        + ", ".join([*all_measurements(FULL), *scale_measurements(FULL)]),
     )
     parser.add_argument("--rounds", type=int, help="how often all is repeated")
     parser.add_argument(

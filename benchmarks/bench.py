@@ -27,6 +27,8 @@ class Sizes:
         services: the project that services serve, whose runs are launched `service_rounds` times.
         idle_seconds: how long services are watched when they have nothing to do.
         peers: the project that others run, of which one needs a second or two for each node.
+        tenants: how many there are, in the measurements of many.
+        models: how many one tenant has, in the measurements of large ones.
         left_out: measurements that take too long to be made unless they are asked for by name.
     """
 
@@ -42,12 +44,19 @@ class Sizes:
     service_rounds: int
     idle_seconds: int
     peers: int
+    tenants: tuple[int, ...]
+    models: tuple[int, ...]
     left_out: frozenset[str] = frozenset()
 
 
-_SLOW: Final = frozenset({"idle", "prefect-dbt", "cosmos"})
-FULL: Final = Sizes({100: 3, 1000: 1}, (125, 1250), 1000, 100, 1000, 5, 5000, 1, 1000, 1, 600, 100)
-QUICK: Final = Sizes({10: 1}, (10, 30), 50, 10, 10, 1, 30, 1, 10, 1, 60, 10, _SLOW)
+_SLOW: Final = frozenset(
+    {"idle", "prefect-dbt", "cosmos", "scale-tenants-1", "scale-tenants-3", "scale-models-30"}
+)
+_MANY: Final = ((1, 10, 100), (3000, 10_000))
+FULL: Final = Sizes(
+    {100: 3, 1000: 1}, (125, 1250), 1000, 100, 1000, 5, 5000, 1, 1000, 1, 600, 100, *_MANY
+)
+QUICK: Final = Sizes({10: 1}, (10, 30), 50, 10, 10, 1, 30, 1, 10, 1, 60, 10, (1, 3), (30,), _SLOW)
 """Two projects serve for all: making each takes as long as a run of it."""
 
 
@@ -87,6 +96,12 @@ class Bench:
         made: T = self._made[name]
         return made
 
+    def make_template(self, place: Workplace) -> None:
+        """Make what the databases are copied from, unless it is there."""
+        if not self._has_template:
+            migrate(self.server, place)
+            self._has_template = True
+
     def workplace(self, models: int, *, parse_plain: bool = True) -> Workplace:
         """A project of a size, prepared; made once."""
         if models not in self._workplaces:
@@ -97,9 +112,7 @@ class Bench:
         if parse_plain and models not in self._parsed:
             self._workplaces[models].parse_plain()
             self._parsed.add(models)
-        if not self._has_template:
-            migrate(self.server, self._workplaces[models])
-            self._has_template = True
+        self.make_template(self._workplaces[models])
         return self._workplaces[models]
 
 

@@ -35,12 +35,14 @@ class Usage:
         cpu_seconds: of all its processes, dbt's build included.
         dbt_cpu_seconds: of dbt's build.
         peak_mb: the largest memory of one of its processes, dbt's build excluded.
+        dbt_parses: how many processes of dbt parsed a project.
     """
 
     seconds: float
     cpu_seconds: float
     dbt_cpu_seconds: float
     peak_mb: float
+    dbt_parses: int = 0
 
     @property
     def own_cpu_seconds(self) -> float:
@@ -92,7 +94,7 @@ def run(
         tail = log.read_text(errors="replace")[-3000:]
         raise CommandError(f"{' '.join(command)}: exit code {process.returncode}\n{tail}")
     cpu_seconds = used.ru_utime + used.ru_stime
-    return Usage(seconds, cpu_seconds, watch.dbt_cpu_seconds, watch.peak_mb)
+    return Usage(seconds, cpu_seconds, watch.dbt_cpu_seconds, watch.peak_mb, watch.dbt_parses)
 
 
 def is_dbt_build(arguments: Sequence[str]) -> bool:
@@ -100,8 +102,11 @@ def is_dbt_build(arguments: Sequence[str]) -> bool:
 
     `dbt --version` and `dbt parse` are not: they are what the orchestration costs.
     """
-    head = [Path(argument).name for argument in arguments[:2]]
-    return "build" in arguments and bool({"dbt", "launcher.py"} & set(head))
+    return _is_dbt(arguments) and "build" in arguments
+
+
+def _is_dbt(arguments: Sequence[str]) -> bool:
+    return bool({"dbt", "launcher.py"} & {Path(argument).name for argument in arguments[:2]})
 
 
 def descendants(root: int, parents: Mapping[int, int]) -> set[int]:
@@ -149,6 +154,10 @@ class _Watch(threading.Thread):
     @property
     def dbt_cpu_seconds(self) -> float:
         return sum(it.cpu_seconds for it in self._last.values() if is_dbt_build(it.arguments))
+
+    @property
+    def dbt_parses(self) -> int:
+        return sum(_is_dbt(it.arguments) and "parse" in it.arguments for it in self._last.values())
 
     @property
     def peak_mb(self) -> float:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,17 +84,26 @@ class Services:
         """The CPU time that each has taken so far."""
         return {name: trees.cpu_seconds(pid) for name, pid in self.pids.items()}
 
-    def launch(self, server: Server) -> Launched:
-        """Launch the job that builds everything, and wait for its success.
+    def launch(
+        self, server: Server, *, job: str = "", assets: Sequence[Sequence[str]] = ()
+    ) -> Launched:
+        """Launch a job, and wait for its success.
+
+        Args:
+            server: where the services' database is.
+            job: its name; by default that of the one that builds everything.
+            assets: the keys of those that it is to materialize; none: all.
 
         Raises:
             CommandError: it was not launched, failed, or does not end.
         """
-        location, job = _JOBS[self.side]
+        location, whole = _JOBS[self.side]
+        chosen = {"assetSelection": [{"path": list(key)} for key in assets]} if assets else {}
         selector = {
             "repositoryLocationName": location,
             "repositoryName": "__repository__",
-            "pipelineName": job,
+            "pipelineName": job or whole,
+            **chosen,
         }
         params = {"selector": selector, "runConfigData": "{}", "mode": "default"}
         with server.connected(self.database) as query:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 BEGIN: Final = "<!-- benchmarks: begin -->"
 END: Final = "<!-- benchmarks: end -->"
@@ -96,7 +96,15 @@ def put_between_markers(document: str, table: str) -> str:
     return pattern.sub(lambda _: f"{BEGIN}\n\n{table}\n{END}", document)
 
 
-def taken_text(rows: Iterable[Row]) -> str:
+class Taken(Protocol):
+    """What knows when it was measured."""
+
+    @property
+    def taken(self) -> Mapping[str, str]:
+        """When, of which commit, under which load."""
+
+
+def taken_text(rows: Iterable[Taken]) -> str:
     """When the rows were taken, of which commits, and how busy the machine was."""
     moments = [row.taken for row in rows if row.taken]
     if not moments:

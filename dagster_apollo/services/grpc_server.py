@@ -107,9 +107,9 @@ class DrainingApiServer(DagsterApiServer):
             self._starting += not refused
         if refused:
             context.abort(grpc.StatusCode.UNAVAILABLE, "This code server is being stopped")
-        from dagster_apollo.dbt.run_scope import starting  # loaded with the tenants, if at all
-
         try:
+            from dagster_apollo.dbt.run_scope import starting  # loaded with the tenants
+
             arguments = request.serialized_execute_run_args
             run_id = deserialize_value(arguments, ExecuteExternalJobArgs).run_id
             self._sign(run_id)

@@ -1,15 +1,25 @@
 """What the benchmarks decide without measuring: whose time it is, what counts, what is shown."""
 
+from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks.__main__ import named
 from benchmarks.bench import FULL, QUICK, with_rounds
 from benchmarks.measurements import SIDES, rotated
+from benchmarks.opened import tenants_of
 from benchmarks.plot import nice_step, spread, to_svg
 from benchmarks.postgres import count_statements
 from benchmarks.process import Look, descendants, is_dbt_build, latest
 from benchmarks.registry import all_measurements
+from benchmarks.scale import scale_measurements
+from benchmarks.scale_table import Column
+from benchmarks.scale_table import from_json as columns_from_json
+from benchmarks.scale_table import merge as merge_columns
+from benchmarks.scale_table import to_json as columns_to_json
+from benchmarks.scale_table import to_markdown as columns_to_markdown
 from benchmarks.table import (
     BEGIN,
     END,
@@ -87,6 +97,43 @@ def test_the_quick_form_measures_all_that_the_full_one_does() -> None:
     assert set(quick) == set(full)
     assert {"run-100", "run-1000"} <= all_measurements(FULL).keys()
     assert [models * 4 for models in FULL.growth] == [500, 5000]
+
+
+def test_a_scale_is_measured_in_columns_of_two_tables_in_both_forms() -> None:
+    assert set(scale_measurements(FULL)) == {
+        *("scale-tenants-1", "scale-tenants-10", "scale-tenants-100"),
+        *("scale-models-3000", "scale-models-10000"),
+    }
+    assert scale_measurements(QUICK).keys() <= QUICK.left_out
+    old = [Column("a-1", "1", {"time": "1 s"}), Column("b-5", "5", {"size": "2 MB"})]
+    new = Column("a-9", "9", {"time": "3 s", "memory": "4 MB"})
+    columns = merge_columns(old, new, ["a-1", "a-9", "b-5"])
+    _, _, *lines = columns_to_markdown(columns, {"a": "tenants", "b": "models"}, {"x": "y"}).split(
+        "\n"
+    )
+    assert lines == [
+        *("| tenants | 1 | 9 |", "| --- | --- | --- |", "| time | 1 s | 3 s |"),
+        *("| memory | - | 4 MB |", "", "| models | 5 |", "| --- | --- |", "| size | 2 MB |", ""),
+    ]
+    [again] = columns_from_json(columns_to_json([new], {}))
+    assert again == replace(new, samples=[])
+
+
+def test_files_are_counted_by_the_tenant_whose_they_are() -> None:
+    opened = [
+        "/a/tenants/dbt_acme/x.yml",
+        "/a/home/tenants/acme/state.json",
+        "/a/home/dagster.yaml",
+    ]
+    roots = [Path("/a/tenants"), Path("/a/home/tenants")]
+    assert tenants_of([*opened, "/a/tenants/zenith/x"], roots) == ["acme", "acme", "zenith"]
+
+
+def test_a_measurement_is_asked_for_by_its_name_or_by_how_it_begins() -> None:
+    names = ["run-100", "run-1000", "scale-tenants-1", "scale-tenants-10"]
+    assert named("run-100", names) == ["run-100"]
+    assert named("scale-tenants", names) == names[2:]
+    assert named("scal", names) == []
 
 
 def test_all_can_be_measured_as_often_as_asked() -> None:
