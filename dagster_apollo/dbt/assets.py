@@ -2,22 +2,32 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetsDefinition, Config
+from dagster import (
+    AssetCheckKey,
+    AssetExecutionContext,
+    AssetKey,
+    AssetsDefinition,
+    Config,
+    Failure,
+)
+from dagster._core.storage.tags import ASSET_RESUME_RETRY_TAG
 from pydantic import Field
 
 from dagster_apollo.collection import collection_paused
 from dagster_apollo.dbt.load_costs import types_taken_as_they_are
 from dagster_apollo.dbt.manifest import Manifest
-from dagster_apollo.dbt.process import stop_dbt
+from dagster_apollo.dbt.process import require_own_end, stop_dbt
 from dagster_apollo.dbt.resource import TenantDbtResource
 from dagster_apollo.dbt.selection import resolve_selection, selection_arguments
 from dagster_apollo.dbt.step_costs import StepCosts
 from dagster_apollo.dbt.stock import (
     DbtProject,
     dbt_assets,
+    get_asset_check_key_for_test,
     get_dbt_test_names_for_check_keys,
     get_subset_selection_for_context,
 )
@@ -103,8 +113,12 @@ def _assets(prepared: TenantProject) -> AssetsDefinition:
     )
     def _build(context: AssetExecutionContext, config: BuildConfig) -> Iterator[Any]:
         dbt: TenantDbtResource = getattr(context.resources, prepared.resource_key)
+        selection = _selection(context, config, prepared)
+        if not selection:
+            context.log.info("All that this run's config selects has been built before.")
+            return
         invocation = dbt.cli(
-            build_arguments(config, _selection(context, config, prepared)),
+            build_arguments(config, selection),
             manifest=prepared.manifest,
             dagster_dbt_translator=prepared.translator,
             context=context,
@@ -114,6 +128,9 @@ def _assets(prepared: TenantProject) -> AssetsDefinition:
             try:
                 for event in invocation.stream():
                     yield from costs.events(event)
+            except Failure:
+                require_own_end(invocation.process)
+                raise
             finally:
                 stop_dbt(invocation.process)
 
@@ -123,7 +140,10 @@ def _assets(prepared: TenantProject) -> AssetsDefinition:
 def _selection(
     context: AssetExecutionContext, config: BuildConfig, prepared: TenantProject
 ) -> list[str]:
-    """Dbt's selection arguments: what the run materializes, narrowed by its config."""
+    """Dbt's selection arguments: what the run materializes, narrowed by its config.
+
+    None where a run is resumed that had built all of it.
+    """
     if config.select or config.exclude:
         return _narrowed_selection(context, config, prepared)
     arguments, indirect = get_subset_selection_for_context(
@@ -160,15 +180,20 @@ def _narrowed_selection(
         select=config.select,
         exclude=config.exclude,
     )
-    if selected.assets <= context.selected_asset_keys:
+    is_resumed = ASSET_RESUME_RETRY_TAG in context.run.tags
+    if selected.assets <= context.selected_asset_keys and not is_resumed:
         return selection_arguments(config.select, config.exclude)
     chosen = selected.assets & context.selected_asset_keys
+    # a run that is resumed also tests what was built before, where the tests did not come to it
+    tests = context.selected_asset_check_keys if is_resumed else None
     names = [
         ".".join(node["fqn"])
         for unique_id in sorted(selected.unique_ids)
         if (node := prepared.manifest["nodes"].get(unique_id))
-        and _is_chosen(node, chosen, prepared)
+        and _is_chosen(node, chosen, tests, prepared)
     ]
+    if not names and is_resumed:
+        return []
     if not names:
         raise ApolloError(
             "The run config's select and exclude leave none of the assets that the run "
@@ -177,11 +202,26 @@ def _narrowed_selection(
     return ["--select", *names, "--indirect-selection", "empty"]
 
 
-def _is_chosen(node: Mapping[str, Any], chosen: Any, prepared: TenantProject) -> bool:  # noqa: ANN401
-    if node["resource_type"] == "test":
-        parents = [p for p in node["depends_on"]["nodes"] if p in prepared.manifest["nodes"]]
-        return all(_is_chosen(prepared.manifest["nodes"][p], chosen, prepared) for p in parents)
-    spec = prepared.translator.get_asset_spec(
-        prepared.manifest, node["unique_id"], prepared.project
-    )
-    return spec.key in chosen
+def _is_chosen(
+    node: Mapping[str, Any],
+    assets: AbstractSet[AssetKey],
+    tests: AbstractSet[AssetCheckKey] | None,
+    prepared: TenantProject,
+) -> bool:
+    """Whether a node is to be built.
+
+    Args:
+        node: the node.
+        assets: those that are to be built.
+        tests: the checks that are to be executed; None: those of which all parents are built.
+        prepared: the tenant.
+    """
+    manifest, translator, project = prepared.manifest, prepared.translator, prepared.project
+    if node["resource_type"] != "test":
+        return translator.get_asset_spec(manifest, node["unique_id"], project).key in assets
+    if tests is not None:
+        key = get_asset_check_key_for_test(manifest, translator, node["unique_id"], project)
+        if key is not None:
+            return key in tests
+    parents = [p for p in node["depends_on"]["nodes"] if p in manifest["nodes"]]
+    return all(_is_chosen(manifest["nodes"][p], assets, tests, prepared) for p in parents)

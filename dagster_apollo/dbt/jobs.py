@@ -22,7 +22,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from dagster_apollo.dbt.assets import TenantProject
 from dagster_apollo.dbt.manifest import asset_nodes
-from dagster_apollo.dbt.process import stop_dbt
+from dagster_apollo.dbt.process import require_own_end, stop_dbt
 from dagster_apollo.dbt.resource import TenantDbtResource
 from dagster_apollo.dbt.stock import build_schedule_from_dbt_selection
 from dagster_apollo.settings import TenantSettings
@@ -121,6 +121,7 @@ def _source_freshness_job(prepared: TenantProject) -> JobDefinition:
                     )
                 )
         if not invocation.is_successful():
+            require_own_end(invocation.process)
             stale = [r["unique_id"] for r in results if r["status"] not in {"pass", "warn"}]
             raise Failure(
                 f"dbt source freshness failed for: {', '.join(stale)}"

@@ -1,4 +1,4 @@
-"""One dbt process: how it is started, and how it is stopped."""
+"""One dbt process: how it is started, how it is stopped, and why it ended."""
 
 import contextlib
 import os
@@ -6,14 +6,25 @@ import selectors
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+from dagster_apollo.deaths import explain, memory_kills
+from dagster_apollo.errors import ApolloError
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _TERMINATE_AFTER_SECONDS: Final = 20
 _KILL_AFTER_SECONDS: Final = 5
 _CHUNK: Final = 1 << 16
+
+
+_KILLS_AT_START: Final = memory_kills()
+
+
+class DbtEndedError(ApolloError):
+    """dbt did not end by itself, and nobody canceled its run: the cause is not the project."""
 
 
 def dbt_command(arguments: Sequence[str]) -> list[str]:
@@ -29,7 +40,7 @@ def start_dbt(
     It leads a process group of its own: a Ctrl-C at the terminal reaches it only through
     `stop_dbt`, once, since dbt takes a second one as a wish to leave queries running.
     """
-    return subprocess.Popen(
+    process = subprocess.Popen(
         dbt_command(arguments),
         cwd=project_dir,
         env=dict(environment),
@@ -38,6 +49,30 @@ def start_dbt(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    _started.add(process)
+    return process
+
+
+def stop_every_dbt(why: str) -> None:
+    """End all that this process started; whoever reads their output finds out why."""
+    for process in list(_started):
+        if process.poll() is None:
+            _stopped[process] = why
+            stop_dbt(process)
+
+
+def require_own_end(process: "subprocess.Popen[bytes]") -> None:
+    """Make sure that a dbt which failed did so by itself.
+
+    Raises:
+        DbtEndedError: it was killed, or stopped by `stop_every_dbt`.
+    """
+    if process in _stopped:
+        raise DbtEndedError(f"dbt was stopped: {_stopped[process]}.")
+    code = process.poll()
+    if code is not None and code < 0 and process not in _asked:
+        _, sentence = explain(code, out_of_memory=memory_kills() > _KILLS_AT_START)
+        raise DbtEndedError(sentence.replace("The process that executed the run", "dbt", 1))
 
 
 def stop_dbt(process: "subprocess.Popen[bytes]") -> None:
@@ -49,6 +84,7 @@ def stop_dbt(process: "subprocess.Popen[bytes]") -> None:
     ):
         if process.poll() is not None:
             return
+        _asked.add(process)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -79,3 +115,8 @@ def output_of(process: "subprocess.Popen[bytes]", *, silence: float | None = Non
             chunks.append(chunk)
     process.wait()
     return b"".join(chunks)
+
+
+_started: weakref.WeakSet["subprocess.Popen[bytes]"] = weakref.WeakSet()
+_asked: weakref.WeakSet["subprocess.Popen[bytes]"] = weakref.WeakSet()
+_stopped: weakref.WeakKeyDictionary["subprocess.Popen[bytes]", str] = weakref.WeakKeyDictionary()

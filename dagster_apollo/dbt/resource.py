@@ -35,6 +35,7 @@ from dagster_apollo.dbt.stock import (
 )
 from dagster_apollo.dbt.variables import with_variables
 from dagster_apollo.errors import ApolloError
+from dagster_apollo.instance.worker_locks import hold
 from dagster_apollo.settings import TenantSettings
 
 _KEPT_RUNS: Final = 20
@@ -197,6 +198,8 @@ class TenantDbtResource(DbtCliResource):
             ApolloError: the target directory cannot be written.
         """
         run_id = context.run.run_id if context else None
+        if run_id:
+            self._hold(run_id)
         target_path = target_path or self._settings.paths.runs / (run_id or "adhoc")
         self._make_target_path(target_path)
         environment = dbt_environment(
@@ -227,6 +230,19 @@ class TenantDbtResource(DbtCliResource):
         if self._observer:
             self._observer.started(process)
         return invocation
+
+    def _hold(self, run_id: str) -> None:
+        """Let others see on this host, as long as this process lives, that it executes a run."""
+        home = self._settings.paths.dagster_home
+        try:
+            hold(home, run_id)
+        except BlockingIOError:
+            raise ApolloError(f"Run {run_id} is executed by another process.") from None
+        except OSError as error:
+            raise ApolloError(
+                f"{home / 'workers'} cannot be written: {os.strerror(error.errno or 0)}. Make the "
+                "instance directory (DAGSTER_HOME) writable and give it room."
+            ) from None
 
     def _make_target_path(self, target_path: Path) -> None:
         try:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     Table,
@@ -74,6 +75,32 @@ SERVICE: Final = Table(
     Column("stopped_at", DateTime(timezone=True)),
 )
 """A production process that runs, or ran."""
+
+RUN_WORKER: Final = Table(
+    "apollo_run_worker",
+    METADATA,
+    Column("run_id", Text, ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("worker", Text),
+    Column("server", Text),
+    Column("host", Text),
+    Column("pid", Integer),
+    Column("beat_seconds", Integer),
+    Column("lease_seconds", Integer),
+    Column("started_at", DateTime(timezone=True)),
+    Column("heartbeat_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("lost_at", DateTime(timezone=True)),
+    Column("cause", Text),
+    Column("requested_at", DateTime(timezone=True)),
+    Column("settled_at", DateTime(timezone=True)),
+    Column("verdict", Text),
+    Column("resumed_by", Text),
+)
+"""Who executes a run, or did; and, where the platform ended it, why and what became of that.
+
+`worker` is one process; a row without it stands for a run that none has executed. With `lost_at`
+no process may execute the run any more. `settled_at` is when it was decided whether it is resumed.
+"""
 
 AUDIT: Final = Table(
     "apollo_audit",

@@ -14,6 +14,7 @@ from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
+from dagster_apollo.instance.remaining import resume_what_remains
 from dagster_apollo.settings import load_process
 
 
@@ -43,10 +44,13 @@ class InstanceStorage(DagsterStorage[DagsterInstance], ConfigurableClass):
             from dagster_apollo.instance.postgres_contract import load_limits
             from dagster_apollo.instance.postgres_storage import open_postgres
 
-            return open_postgres(
+            storage: DagsterStorage[DagsterInstance] = open_postgres(
                 process.dagster_pg_uri.get_secret_value(),
                 process.dagster_home,
                 inst_data,
                 load_limits(),
             )
-        return DagsterSqliteStorage.from_local(os.fspath(process.dagster_home), inst_data)
+        else:
+            storage = DagsterSqliteStorage.from_local(os.fspath(process.dagster_home), inst_data)
+        resume_what_remains(storage.run_storage)
+        return storage

@@ -30,8 +30,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _WHY: Final = (
     "The code server that executes this run is being stopped, as in every deploy, and the run has "
     "not finished in the time that the host allows (APOLLO_SHUTDOWN_SECONDS). dbt is told to stop. "
-    "Once the new code server is up, resume it with Re-execute, From asset failure: that builds "
-    "what failed or was not reached, and nothing else."
+    "Once the new code server is up, the run is resumed by itself, as with Re-execute, From asset "
+    "failure: that builds what failed or was not reached, and nothing else."
 )
 _log = logging.getLogger("apollo.code_server")
 

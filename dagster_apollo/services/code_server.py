@@ -180,7 +180,8 @@ class _Supervisor:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 if ended is None or ended.si_pid == but:
                     return
-                os.waitpid(ended.si_pid, 0)
+                _, status = os.waitpid(ended.si_pid, 0)
+                self._files.note_exit(ended.si_pid, os.waitstatus_to_exitcode(status))
 
 
 def _end_orphans() -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from functools import partial
 from typing import Final, NoReturn
 
 from dagster import DagsterInstance
@@ -20,7 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from dagster_apollo.errors import EXIT_DEFECT
 from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
 from dagster_apollo.instance.schema import require_current
-from dagster_apollo.services.contract import ServiceSettings, load_services
+from dagster_apollo.resumption.contract import load_resumptions
+from dagster_apollo.resumption.daemon import ResumptionDaemon
+from dagster_apollo.services.contract import ServiceSettings, load_both, load_services
 from dagster_apollo.services.leadership import LOOK_EVERY_SECONDS, Leadership, refuse_pooler
 from dagster_apollo.services.registry import registered
 from dagster_apollo.services.signals import StopSignals
@@ -44,7 +47,7 @@ def run_daemon(signals: StopSignals) -> int:
         ApolloError: bad configuration, a pooler in transaction mode, a schema of another release,
             or a daemon that does not belong to the other services.
     """
-    settings = load_services(needs_code_server=True)
+    settings, limit = load_both(partial(load_services, needs_code_server=True), load_resumptions)
     refuse_pooler(settings.dagster_pg_uri)
     require_current(settings.dagster_pg_uri)
     with (
@@ -56,7 +59,7 @@ def run_daemon(signals: StopSignals) -> int:
             return 0
         _log.info("This daemon is the active one")
         with leadership.guarded(_end_now):
-            code = _be_active(instance, signals, settings)
+            code = _be_active(instance, signals, settings, limit)
         _log.info("This daemon is not the active one any more: its threads have stopped")
     return code
 
@@ -95,14 +98,17 @@ def _exit(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _be_active(instance: DagsterInstance, signals: StopSignals, settings: ServiceSettings) -> int:
-    """Run Dagster's daemon threads until asked to stop, or until one of them has died."""
+def _be_active(
+    instance: DagsterInstance, signals: StopSignals, settings: ServiceSettings, limit: int
+) -> int:
+    """Run the daemon's threads until asked to stop, or until one of them has died."""
     code = 0
     code_servers = CodeServers(settings.code_servers)
     last_resort = threading.Timer(max(1, settings.shutdown_seconds - _RESERVE_SECONDS), _give_up)
     last_resort.daemon = True
     with contextlib.ExitStack() as stack:
         daemons = [stack.enter_context(it) for it in create_daemons_from_instance(instance)]
+        daemons.append(stack.enter_context(ResumptionDaemon(limit)))
         workspace = stack.enter_context(open_workspace(instance, code_servers, _log))
         controller = stack.enter_context(DagsterDaemonController(workspace, daemons))
         # Dagster's own loop also fetches all definitions again each minute; here its watcher does

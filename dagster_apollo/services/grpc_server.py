@@ -1,12 +1,14 @@
 """Dagster's gRPC API for the tenants, in a process of its own; code_server.py supervises it.
 
-It is Dagster's server with four differences. Once it drains it takes no new run, and says so in the
+It is Dagster's server with five differences. Once it drains it takes no new run, and says so in the
 way that makes the queue hand the run to another server. Runs that do not finish in time are told
-to stop, with an event that says how to resume them. A run is stopped when its status says so, for a
-person's request may have reached another server. And the workers of a server that died are adopted.
+to stop, with an event that says why. A run is stopped when its status says so, for a person's
+request may have reached another server. The workers of a server that died are adopted. And a run
+whose worker died is recorded with what killed it, once its dbt has ended, too.
 """
 
 import logging
+import socket
 import sys
 import threading
 import time
@@ -19,28 +21,38 @@ from dagster._core.origin import get_python_environment_entry_point
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import FuturesAwareThreadPoolExecutor
 from dagster._grpc.server import DagsterApiServer, DagsterGrpcServer
-from dagster._grpc.types import ExecuteExternalJobArgs
+from dagster._grpc.types import ExecuteExternalJobArgs, StartRunResult
 from dagster._serdes import deserialize_value
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
 
-from dagster_apollo.instance.launcher import CODE_SERVER_TAG
+from dagster_apollo.deaths import explain, memory_kills
+from dagster_apollo.instance.launcher import CODE_SERVER_TAG, INTERRUPTED_TAG
+from dagster_apollo.instance.liveness import Cause
+from dagster_apollo.instance.run_workers import RunWorkers
+from dagster_apollo.services.run_worker import RunProcesses
 from dagster_apollo.services.workers import (
     AdoptedProcess,
     NotedExecutions,
     Termination,
     Terminations,
     WorkerFiles,
+    dbt_of,
     interrupt,
     kill_tree,
 )
 
 LOCATION: Final = "apollo"
 """The code location's name, as far as the server is concerned; clients use their own."""
-INTERRUPTED_TAG: Final = "apollo/interrupted"
 LOOK_EVERY_SECONDS: Final = 2.0
 _ENDED_SECONDS: Final = 15.0
 """A worker may take that long to leave after its run was recorded as ended."""
+_KILL_SECONDS: Final = 60.0
+"""After which a worker is killed that was told to leave: it is stopped, or stuck."""
 _EXPLAIN_SECONDS: Final = 3.0
+_DBT_SECONDS: Final = 25.0
+"""A dbt that lost its worker may take that long to cancel its queries (dbt/launcher.py)."""
+_KILLED: Final = "terminated unexpectedly with exit code -"
+"""What Dagster's server (1.13) says of a worker that a signal ended before the run began."""
 _END_THE_RUN: Final = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 _log = logging.getLogger("apollo.code_server")
 
@@ -62,10 +74,15 @@ class DrainingApiServer(DagsterApiServer):
         files: WorkerFiles,
         origin: LoadableTargetOrigin | None,
     ) -> None:
+        self._own_instance = instance
+        self._registered_id = server_id
         self._gate = threading.Lock()
         self._starting = 0
         self._drains = False
         self._ended_since: dict[str, float] = {}
+        self._died_at: dict[str, float] = {}
+        self._memory_kills = memory_kills()
+        self._workers = RunWorkers.open()
         self.threads = FuturesAwareThreadPoolExecutor()
         super().__init__(
             server_termination_event=threading.Event(),
@@ -76,13 +93,12 @@ class DrainingApiServer(DagsterApiServer):
             instance_ref=instance.get_ref(),
             location_name=LOCATION,
         )
-        self._own_instance = instance
-        self._registered_id = server_id
+        self._mp_ctx = RunProcesses(self._mp_ctx, server_id)  # type: ignore[assignment]
         with self._execution_lock:
             self._executions = NotedExecutions(files)
             self._termination_events = Terminations()  # type: ignore[assignment]
             for worker in files.read():
-                execution = (AdoptedProcess(worker), instance.get_ref())
+                execution = (AdoptedProcess(worker, files), instance.get_ref())
                 self._executions[worker.run_id] = execution
                 stop = Termination(partial(interrupt, worker))
                 self._termination_events[worker.run_id] = stop  # type: ignore[assignment]
@@ -114,7 +130,12 @@ class DrainingApiServer(DagsterApiServer):
             run_id = deserialize_value(arguments, ExecuteExternalJobArgs).run_id
             self._sign(run_id)
             with starting(self._run(run_id)):
-                return super().StartRun(request, context)
+                with starting(self._run(run_id)):
+                reply = super().StartRun(request, context)
+            result = deserialize_value(reply.serialized_start_run_result, StartRunResult)
+            if not result.success and _KILLED in (result.message or ""):
+                self._note(run_id, "killed")
+            return reply
         finally:
             with self._gate:
                 self._starting -= 1
@@ -156,11 +177,14 @@ class DrainingApiServer(DagsterApiServer):
 
     def kill_runs(self) -> None:
         """Kill what executes runs, dbt included; Dagster's server records them as failed."""
+        for run_id in self.running():
+            self._kill(run_id)
+
+    def _kill(self, run_id: str) -> None:
         with self._execution_lock:
-            workers = [process.pid for process, _ in self._executions.values()]
-        for pid in workers:
-            if pid is not None:
-                kill_tree(pid)
+            process, _ = self._executions.get(run_id, (None, None))
+        if process is not None and process.pid is not None:
+            kill_tree(process.pid)
 
     def _run(self, run_id: str) -> DagsterRun | None:
         try:
@@ -183,10 +207,77 @@ class DrainingApiServer(DagsterApiServer):
             run = self._own_instance.get_run_by_id(run_id)
             if run is None or run.is_finished or run.status == DagsterRunStatus.CANCELING:
                 return
-            self._own_instance.add_run_tags(run_id, {INTERRUPTED_TAG: "shutdown"})
+            self._note(run_id, "shutdown")
             self._own_instance.report_engine_event(why, run, cls=self.__class__)
         except Exception as error:  # noqa: BLE001 - the run is stopped with or without it
             _log.warning("Run %s: its event log cannot say why (%s)", run_id, type(error).__name__)
+
+    def _note(self, run_id: str, cause: Cause) -> None:
+        """Say what of the platform ended a run: to people by a tag, to who resumes it by a row."""
+        self._own_instance.add_run_tags(run_id, {INTERRUPTED_TAG: cause})
+        if self._workers:
+            self._workers.note(run_id, cause)
+
+    def _check_for_orphaned_runs(self) -> None:
+        """Record the runs whose workers died; Dagster's server does so without their dbt."""
+        with self._execution_lock:
+            dead = {
+                run_id: process
+                for run_id, (process, _) in self._executions.items()
+                if not process.is_alive()
+            }
+        for run_id, process in dead.items():
+            try:
+                is_settled = self._has_ended(run_id) and self._record_death(run_id, process)
+            except Exception as error:  # noqa: BLE001 - its text may hold the URI
+                _log.warning("Run %s: its end is recorded later (%s)", run_id, type(error).__name__)
+                continue
+            if is_settled:
+                self._died_at.pop(run_id, None)
+                with self._execution_lock:
+                    if run_id in self._executions:
+                        self._clear_run(run_id)
+        if self._shutdown_once_executions_finish_event.is_set() and not self.running():
+            self._server_termination_event.set()
+
+    def _has_ended(self, run_id: str) -> bool:
+        """Whether nothing of a dead worker is left: what resumes its run must not meet its dbt."""
+        left = dbt_of(run_id)
+        if (
+            left
+            and time.monotonic() - self._died_at.setdefault(run_id, time.monotonic()) > _DBT_SECONDS
+        ):
+            for pid in left:
+                kill_tree(pid)
+        return not left
+
+    def _record_death(self, run_id: str, process: Any) -> bool:  # noqa: ANN401
+        """Record the end of a run whose worker died, unless it had ended before.
+
+        Returns:
+            Whether all there is to say has been said.
+        """
+        run = self._own_instance.get_run_by_id(run_id)
+        if run is None or run.is_finished or self._is_executed_elsewhere(run_id, process.pid):
+            return True
+        kills = memory_kills()
+        cause, sentence = explain(process.exitcode, out_of_memory=kills > self._memory_kills)
+        self._memory_kills = kills
+        if run.status is DagsterRunStatus.CANCELING:
+            self._own_instance.report_run_canceled(run, sentence)
+            return True
+        if cause and INTERRUPTED_TAG not in run.tags:
+            self._note(run_id, cause)
+        self._own_instance.report_run_failed(run, sentence)
+        _log.error("Run %s: %s", run_id, sentence)
+        return True
+
+    def _is_executed_elsewhere(self, run_id: str, pid: int | None) -> bool:
+        """Whether a worker has ended because another one executes its run."""
+        worker = self._workers.read(run_id) if self._workers else None
+        if worker is None or worker.pid is None:
+            return False
+        return (worker.host, worker.pid) != (socket.gethostname(), pid)
 
     def _stop(self, run_id: str) -> None:
         with self._execution_lock:
@@ -216,8 +307,10 @@ class DrainingApiServer(DagsterApiServer):
         if status is not None and status not in _END_THE_RUN:
             self._ended_since.pop(run_id, None)
             return status is DagsterRunStatus.CANCELING
-        since = self._ended_since.setdefault(run_id, time.monotonic())
-        return time.monotonic() - since > _ENDED_SECONDS
+        lasted = time.monotonic() - self._ended_since.setdefault(run_id, time.monotonic())
+        if lasted > _KILL_SECONDS:
+            self._kill(run_id)
+        return lasted > _ENDED_SECONDS
 
 
 class GrpcServer:

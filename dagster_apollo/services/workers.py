@@ -8,6 +8,7 @@ elsewhere nothing is adopted.
 import contextlib
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+_EXIT: Final = ".exit"
 _COLLECTOR: Final = b"dagster_apollo.instance.postgres_logs.collector"
 
 
@@ -53,13 +55,27 @@ class WorkerFiles:
 
     def remove(self, run_id: str) -> None:
         """Forget a worker."""
-        (self._directory / run_id).unlink(missing_ok=True)
+        for suffix in ("", _EXIT):
+            (self._directory / f"{run_id}{suffix}").unlink(missing_ok=True)
+
+    def note_exit(self, pid: int, code: int) -> None:
+        """Take note of the exit code of a process, if it is a worker that was inherited."""
+        for worker in self.read():
+            if worker.pid == pid:
+                (self._directory / f"{worker.run_id}{_EXIT}").write_text(str(code))
+
+    def exit_code(self, run_id: str) -> int | None:
+        """The exit code of a worker that was inherited and has ended; None: not known."""
+        try:
+            return int((self._directory / f"{run_id}{_EXIT}").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
 
     def read(self) -> list[Worker]:
         """The workers that were noted and not forgotten, whether or not they are alive."""
         workers = []
         for path in sorted(self._directory.iterdir()):
-            if path.suffix != ".partial":
+            if not path.suffix:
                 with contextlib.suppress(FileNotFoundError):  # forgotten meanwhile
                     workers.append(Worker(run_id=path.name, **json.loads(path.read_text())))
         return workers
@@ -77,19 +93,22 @@ class NotedExecutions(dict[str, tuple[Any, Any]]):
         super().__setitem__(run_id, execution)
 
     def __delitem__(self, run_id: str) -> None:
-        super().__delitem__(run_id)
+        self.pop(run_id, None)  # of a worker that died as it came up, two threads take leave
         self._files.remove(run_id)
 
 
 class AdoptedProcess:
     """Another server's worker, as far as Dagster's server needs a multiprocessing.Process."""
 
-    exitcode = 1
-    """Not known: only a parent is told."""
-
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, files: WorkerFiles) -> None:
         self.worker = worker
         self.pid = worker.pid
+        self._files = files
+
+    @property
+    def exitcode(self) -> int | None:
+        """As the supervisor noted it, which inherits such workers; None where it did not."""
+        return self._files.exit_code(self.worker.run_id)
 
     def is_alive(self) -> bool:
         """Whether it still runs."""
@@ -125,6 +144,9 @@ class Terminations(dict[str, Termination]):
     def __setitem__(self, run_id: str, event: Any) -> None:  # noqa: ANN401
         super().__setitem__(run_id, Termination(event.set))
 
+    def __delitem__(self, run_id: str) -> None:
+        self.pop(run_id, None)
+
 
 def interrupt(worker: Worker) -> None:
     """Do to an adopted worker what its event makes one do to itself (dagster 1.13)."""
@@ -149,6 +171,17 @@ def kill_tree(pid: int) -> None:
         if not _stores_output(member):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(member, signal.SIGKILL)
+
+
+def dbt_of(run_id: str) -> list[int]:
+    """The processes of dbt that build for a run, whoever started them; none but on Linux."""
+    wanted = re.compile(rb"(?:^|\0)DBT_TARGET_PATH=[^\0]*/" + run_id.encode() + rb"(?:\0|$)")
+    found = []
+    for pid, _ in _parents():
+        with contextlib.suppress(OSError):
+            if wanted.search(Path(f"/proc/{pid}/environ").read_bytes()):
+                found.append(pid)
+    return found
 
 
 def children_of(pid: int) -> list[int]:

@@ -22,7 +22,9 @@ OWN_TAGS: Final = "apollo/"
 """What the names of Apollo's own tags begin with: a client cannot set one."""
 LAUNCHED_BY: Final = "apollo/launched_by"
 TERMINATED_BY: Final = "apollo/terminated_by"
-_NOT_INHERITED: Final = frozenset({LAUNCHED_BY, TERMINATED_BY, "apollo/interrupted"})
+_NOT_INHERITED: Final = frozenset(
+    {LAUNCHED_BY, TERMINATED_BY, "apollo/interrupted", "apollo/resumed"}
+)
 """Tags that say what became of a run, and must not pass to its re-execution."""
 _log = logging.getLogger("apollo.web")
 _launcher: ContextVar[str | None] = ContextVar("apollo_launcher", default=None)

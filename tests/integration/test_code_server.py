@@ -67,7 +67,7 @@ def daemon(
         "APOLLO_CODE_SERVER": f"127.0.0.1:{free_port()}",
     }
     services = Services(env, tmp_path_factory.mktemp("daemon"))
-    services.daemon()
+    services.daemon(APOLLO_RESUMPTIONS="0")  # what the tests end stays ended
     yield services
     services.close()
 

@@ -9,7 +9,7 @@ from dagster._core.storage.compute_log_manager import ComputeIOType
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from sqlalchemy.exc import SQLAlchemyError
 
-from dagster_apollo.services.grpc_server import INTERRUPTED_TAG
+from dagster_apollo.instance.launcher import INTERRUPTED_TAG
 from dagster_apollo.web import audit
 from dagster_apollo.web.launches import stamped
 from dagster_apollo.web.roles import Role

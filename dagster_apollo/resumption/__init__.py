@@ -1,0 +1,1 @@
+"""How runs that the platform ended are found, judged and resumed (docs/reliability.md)."""

@@ -1,0 +1,207 @@
+"""The part of the daemon that looks after runs which the platform ended.
+
+Dagster's run monitoring (1.13) asks for the worker's health of runs that have started; here it is
+asked for those that are starting or being canceled, too. And runs that failed for want of the
+platform are resumed. Dagster's own retries are not used for that: they give a run up when its code
+location cannot be reached at once, which is what is to be expected after a host was lost.
+
+Nothing is kept in memory, and each step can be repeated: a daemon that dies half way is followed by
+one that goes on.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from dagster import (
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    MetadataValue,
+    RunsFilter,
+)
+from dagster._core.events import EngineEventData, JobFailureData, RunFailureReason
+from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.tags import (
+    AUTO_RETRY_RUN_ID_TAG,
+    MAX_RETRIES_TAG,
+    PARENT_RUN_ID_TAG,
+    RETRY_NUMBER_TAG,
+    WILL_RETRY_TAG,
+)
+from dagster._core.workspace.context import (
+    BaseWorkspaceRequestContext,
+    IWorkspaceProcessContext,
+)
+from dagster._daemon.daemon import IntervalDaemon
+
+from dagster_apollo.instance.launcher import INTERRUPTED_TAG, CodeServerRunLauncher
+from dagster_apollo.instance.liveness import START_SECONDS
+from dagster_apollo.resumption.candidates import Candidate, Candidates
+from dagster_apollo.resumption.creation import NothingLeftError, create_resumed_run
+from dagster_apollo.resumption.policy import Decision, FailedRun, cause_of, decide
+
+_EVERY_SECONDS: Final = 10
+_NOT_STARTED: Final = (
+    "No process has come up for this run since it was launched: its code server, or its host, is "
+    "gone. None will from now on."
+)
+
+
+_Workspace = IWorkspaceProcessContext[BaseWorkspaceRequestContext]
+
+
+class ResumptionDaemon(IntervalDaemon[_Workspace]):
+    """Records runs that died on their way in or out, and resumes those that the platform ended.
+
+    Args:
+        limit: how many times a run is resumed by itself.
+        every: seconds between two looks.
+    """
+
+    def __init__(self, limit: int, every: float = _EVERY_SECONDS) -> None:
+        super().__init__(interval_seconds=every)
+        self._limit = limit
+        self._candidates: Candidates | None = None
+
+    @classmethod
+    def daemon_type(cls) -> str:
+        """What Dagster calls it."""
+        return "APOLLO_RESUMPTION"
+
+    def run_iteration(self, workspace_process_context: _Workspace) -> Iterator[Any]:  # type: ignore[override]
+        """Look once. What fails for one run is said, and tried again."""
+        instance = workspace_process_context.instance
+        self._candidates = self._candidates or Candidates.open()
+        for run in instance.get_runs(RunsFilter(statuses=list(_ON_THE_WAY))):
+            try:
+                _check_on_the_way(instance, run)
+            except Exception as error:  # noqa: BLE001 - its text may hold the URI
+                self._logger.warning("Run %s: %s", run.run_id, type(error).__name__)
+            yield None
+        for candidate in self._candidates.find() if self._candidates else ():
+            try:
+                self._settle(workspace_process_context, candidate)
+            except Exception as error:  # noqa: BLE001 - its text may hold the URI
+                self._logger.warning(
+                    "Run %s cannot be resumed yet (%s)", candidate.run_id, type(error).__name__
+                )
+            yield None
+
+    def _settle(self, workspace: _Workspace, candidate: Candidate) -> None:
+        instance, table = workspace.instance, self._candidates
+        parent = instance.get_run_by_id(candidate.run_id)
+        if parent is None or table is None:
+            return
+        child = _child_of(instance, parent)
+        decision = decide(_known(instance, parent, candidate, child, self._limit))
+        if decision.action == "wait":
+            return
+        if decision.action == "leave":
+            _explain_leaving(instance, parent, decision)
+            table.settle(parent.run_id, decision.why)
+            return
+        unsubmitted = child and child.status is DagsterRunStatus.NOT_STARTED
+        number = None if candidate.is_requested else _number(parent) + 1
+        try:
+            run = (
+                child
+                if child and unsubmitted
+                else create_resumed_run(
+                    instance, workspace.create_request_context(), parent, number
+                )
+            )
+        except NothingLeftError as error:
+            instance.report_engine_event(f"The run is not resumed. {error}", parent)
+            table.settle(parent.run_id, str(error))
+            return
+        _link(instance, parent, run, decision)
+        instance.submit_run(run.run_id, workspace.create_request_context())
+        table.settle(parent.run_id, decision.why, run.run_id)
+        self._logger.info("Run %s goes on with run %s: %s", run.run_id, parent.run_id, decision.why)
+
+
+_ON_THE_WAY: Final = (DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING)
+
+
+def _check_on_the_way(instance: DagsterInstance, run: DagsterRun) -> None:
+    """Record the end of a run that died before it had started, or while it was canceled."""
+    launcher = instance.run_launcher
+    if not isinstance(launcher, CodeServerRunLauncher):
+        return
+    health = launcher.check_run_worker_health(run)
+    if run.status is DagsterRunStatus.CANCELING:
+        if health.status is WorkerStatus.FAILED:
+            instance.report_run_canceled(run, health.msg)
+        return
+    if health.status is WorkerStatus.FAILED:
+        instance.report_run_failed(run, health.msg)
+        return
+    launched = instance.get_run_stats(run.run_id).launch_time
+    if launched and time.time() - launched > START_SECONDS and not launcher.has_come_up(run):
+        instance.add_run_tags(run.run_id, {INTERRUPTED_TAG: "not started"})
+        failure = JobFailureData(error=None, failure_reason=RunFailureReason.START_TIMEOUT)
+        instance.report_run_failed(run, _NOT_STARTED, failure)
+
+
+def _known(
+    instance: DagsterInstance,
+    run: DagsterRun,
+    candidate: Candidate,
+    child: DagsterRun | None,
+    limit: int,
+) -> FailedRun:
+    """All that the decision about a run needs."""
+    cause = candidate.worker.cause
+    if cause is None:
+        failures = instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_FAILURE)
+        cause = cause_of(failures[-1].dagster_event if failures else None)
+    return FailedRun(
+        cause=cause if run.status is DagsterRunStatus.FAILURE else None,
+        is_over=not candidate.worker.is_lost or candidate.worker.is_over,
+        is_requested=candidate.is_requested,
+        resumed=_number(run),
+        limit=_integer(run.tags.get(MAX_RETRIES_TAG), limit),
+        child=child.run_id if child and child.status is not DagsterRunStatus.NOT_STARTED else None,
+    )
+
+
+def _child_of(instance: DagsterInstance, run: DagsterRun) -> DagsterRun | None:
+    """The latest run that has re-executed a run, or that a daemon made for it and then died."""
+    children = instance.get_runs(RunsFilter(tags={PARENT_RUN_ID_TAG: run.run_id}), limit=1)
+    return children[0] if children else None
+
+
+def _number(run: DagsterRun) -> int:
+    """How many runs of a run's chain have been resumed by themselves."""
+    return _integer(run.tags.get(RETRY_NUMBER_TAG), 0)
+
+
+def _integer(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdecimal() else default
+
+
+def _explain_leaving(instance: DagsterInstance, run: DagsterRun, decision: Decision) -> None:
+    if decision.why:
+        instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "false"})
+        instance.report_engine_event(
+            f"The run is not resumed by itself: {decision.why}. `apollo resume {run.run_id}` does "
+            "it, and so does Re-execute, From asset failure.",
+            run,
+        )
+
+
+def _link(
+    instance: DagsterInstance, parent: DagsterRun, run: DagsterRun, decision: Decision
+) -> None:
+    """Say in both runs' event logs and tags which one goes on with which."""
+    instance.add_run_tags(
+        parent.run_id, {WILL_RETRY_TAG: "true", AUTO_RETRY_RUN_ID_TAG: run.run_id}
+    )
+    for of, message, other in (
+        (parent, f"The run is resumed: {decision.why}", run),
+        (run, f"This run goes on with another, of which {decision.why}", parent),
+    ):
+        link = EngineEventData({"run": MetadataValue.dagster_run(other.run_id)})
+        instance.report_engine_event(message, of, link)
