@@ -15,6 +15,7 @@ from packaging.version import Version
 from dagster_apollo.contract import DEFAULT_PROFILE_NAME
 from dagster_apollo.dbt.manifest import read_manifest, unrouted_nodes
 from dagster_apollo.dbt.prepare import check_freshness, last_failure, manifest_path
+from dagster_apollo.dbt.schema_routing import schema_variable
 from dagster_apollo.errors import ApolloError, ConfigurationError
 from dagster_apollo.settings import (
     Settings,
@@ -212,7 +213,7 @@ def _routing_checks(settings: TenantSettings, manifest: Mapping[str, object]) ->
             "error" if settings.snowflake else "warning",
             str(finding),
             "Add `+schema: NAME` for it in dbt_project.yml (and a generate_schema_name macro that "
-            "takes it as it is), or set DBT_SCHEMA.",
+            f"takes it as it is), or set {schema_variable(settings.tenant)}.",
         )
     if len(findings) > _SHOWN_NODES:
         more = f"... and {len(findings) - _SHOWN_NODES} more nodes"

@@ -32,6 +32,7 @@ _APOLLO_VARIABLES: Final = frozenset(
         *("DBT_PROFILES_DIR", "DBT_PROFILE", "DBT_PROFILE_NAME", "DBT_PROJECT_DIR", "DBT_SCHEMA"),
         *("DBT_TARGET", "DBT_TARGET_PATH", "DBT_THREADS", "DBT_QUIET", "DBT_WRITE_JSON"),
         *("DBT_SEND_ANONYMOUS_USAGE_STATS", "DBT_USE_COLORS", "DBT_VERSION_CHECK", "DO_NOT_TRACK"),
+        *("DAGSTER_HOME", "DAGSTER_PG_URI"),
     }
 )
 _DBT_FLAGS: Final = frozenset(
@@ -58,8 +59,8 @@ _DBT_FLAGS: Final = frozenset(
 decide what is parsed, selected and built, which has to be the same in all that Apollo starts. Where
 packages come from (DBT_PACKAGE_HUB_URL, DBT_DOWNLOAD_DIR) and the address that `dbt docs serve`
 listens at (DBT_HOST) decide nothing of that; any other DBT_ name is a project's own."""
-_PLATFORM_PREFIXES: Final = ("AWS_", "PG", "POSTGRES", "RENDER_", "DATABASE_URL")
-_APOLLO_PREFIXES: Final = ("SNOWFLAKE_", "DAGSTER_", "APOLLO_")
+_PLATFORM_PREFIXES: Final = ("AWS_", "DAGSTER_", "PG", "POSTGRES", "RENDER_", "DATABASE_URL")
+_APOLLO_PREFIXES: Final = ("SNOWFLAKE_", "APOLLO_")
 _DBT_FLAG_PREFIXES: Final = ("DBT_ENGINE_", "DBT_LOG_", "DBT_RECORDER_")
 
 

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Final
 
-from dagster_apollo.own_variables import SECRET_PREFIX
+from dagster_apollo.own_variables import SECRET_PREFIX, require_nameable
 from dagster_apollo.tenant_config import CONFIG_FILE
 from dagster_apollo.tenants import Tenant
 
@@ -38,12 +38,8 @@ def error_messages(output: bytes) -> str:
 def mend_of(messages: str, tenant: Tenant) -> str:
     """What to do about dbt's messages; where to give the variable, if it misses one."""
     config = tenant.folder / CONFIG_FILE
-    if "Env var required but not provided" in messages:
-        return (
-            f"Give the variable in {config}, then run `apollo prepare` again: its value under "
-            "`env:`, or its name under `env_from:` and its value in the environment (where several "
-            f"tenants share one, as {tenant.variable_prefix}NAME)."
-        )
+    if missing := re.search(r"Env var required but not provided: '(.*?)'", messages):
+        return _mend_of_variable(missing[1], tenant)
     if re.search(r"Required var '.*' not found", messages):
         return f"Give the variable under `vars:` in {config}, then run `apollo prepare` again."
     if "External connection exception occurred" in messages:
@@ -59,6 +55,23 @@ def mend_of(messages: str, tenant: Tenant) -> str:
             "folder: bring it along, or correct the path. Then run `apollo prepare` again."
         )
     return "Correct the project and run `apollo prepare` again."
+
+
+def _mend_of_variable(name: str, tenant: Tenant) -> str:
+    if name.startswith(SECRET_PREFIX):
+        return (
+            f"Set {name} in the environment (where several tenants share one, as "
+            f"{tenant.variable_prefix}{name}), then run `apollo prepare` again."
+        )
+    try:
+        require_nameable(name)
+    except ValueError as reason:
+        return f"{name}: {reason}. Or give env_var() a default in the project."
+    return (
+        f"Give the variable in {tenant.folder / CONFIG_FILE}, then run `apollo prepare` again: its "
+        "value under `env:`, or its name under `env_from:` and its value in the environment (where "
+        f"several tenants share one, as {tenant.variable_prefix}{name})."
+    )
 
 
 def _error(line: str) -> str | None:

@@ -27,6 +27,7 @@ from dagster_apollo.dbt.fingerprint import FileStamp, Fingerprint, fingerprint
 from dagster_apollo.dbt.manifest import SchemaFinding, read_manifest, unrouted_nodes
 from dagster_apollo.dbt.messages import UNREACHABLE, error_messages, mend_of
 from dagster_apollo.dbt.process import output_of, start_dbt, stop_dbt
+from dagster_apollo.dbt.schema_routing import unrouted_message
 from dagster_apollo.dbt.variables import with_variables
 from dagster_apollo.errors import ApolloError, PrepareError
 from dagster_apollo.settings import TenantSettings
@@ -280,7 +281,7 @@ def _build(
         if settings.schema:
             unrouted = []  # DBT_SCHEMA decides instead
         if unrouted and settings.snowflake:
-            raise PrepareError(_unrouted_message(settings, unrouted))
+            raise PrepareError(unrouted_message(settings, unrouted))
         write_digest(manifest, staging / DIGEST_FILE)
         (folder / STATE_FILE).unlink(missing_ok=True)
         sizes = {file: _size(staging / file) for file in _RESULT_FILES}
@@ -343,16 +344,6 @@ def _run_dbt(
             f"({settings.tenant.project_dir}), exit code {process.returncode}:\n"
             f"{messages}\n{mend_of(messages, settings.tenant)}"
         )
-
-
-def _unrouted_message(settings: TenantSettings, findings: Sequence[SchemaFinding]) -> str:
-    listed = "\n".join(f"  {finding}" for finding in findings)
-    return (
-        f"Tenant {settings.tenant.name}, target {settings.target}: the schema of "
-        f"{len(findings)} node(s) is not decided by their config:\n{listed}\n"
-        "Add `+schema: NAME` for them in dbt_project.yml (and a generate_schema_name macro that "
-        "takes it as it is, such as the one of dbt/apollo), or set DBT_SCHEMA."
-    )
 
 
 @contextlib.contextmanager

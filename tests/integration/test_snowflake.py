@@ -353,8 +353,8 @@ def test_a_model_without_a_schema_is_refused_by_name_on_snowflake(
     assert refused.returncode == 2
     assert "model.small.lost (models/stray/lost.sql)" in refused.stderr
     assert "model.small.orders " not in refused.stderr
-    assert "Add `+schema: NAME`" in refused.stderr
-    assert "or set DBT_SCHEMA" in refused.stderr
+    assert "  models: {small: {+schema: NAME}}" in refused.stderr
+    assert "or set SMALL__DBT_SCHEMA (DBT_SCHEMA, if" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not fakesnow_server.logins_to("HOMELESS_DB")
 

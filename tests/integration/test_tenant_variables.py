@@ -103,6 +103,7 @@ def test_one_that_is_missing_fails_its_tenant_alone_and_names_the_file_to_edit(
 
 
 def test_every_flag_that_dbt_takes_from_the_environment_is_known() -> None:
+    import dbt.cli.main  # noqa: F401 - dbt.env_vars imports it, and it dbt.env_vars
     from dbt.env_vars import KNOWN_ENGINE_ENV_VARS
 
     flags = {name for it in KNOWN_ENGINE_ENV_VARS for name in (it.name, it.old_name) if name}

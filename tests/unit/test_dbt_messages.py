@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from dagster_apollo.dbt.messages import error_messages
+from dagster_apollo.dbt.messages import error_messages, mend_of
+from dagster_apollo.tenants import load_tenant
 
 pytestmark = pytest.mark.unit
 
@@ -66,3 +67,17 @@ def test_without_errors_the_end_of_the_output_is_shown():
 
 def test_bytes_that_are_no_text_are_shown_all_the_same():
     assert error_messages(b"\xff broke") == "  \N{REPLACEMENT CHARACTER} broke"
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("REGION", "its value under `env:`, or its name under `env_from:`"),
+        ("DBT_ENV_SECRET_T", "Set DBT_ENV_SECRET_T in the environment (where several"),
+        # apollo.yml may not name it, so the advice would lead to the next error
+        ("SNOWFLAKE_WAREHOUSE", "SNOWFLAKE_WAREHOUSE: Apollo decides this one"),
+    ],
+)
+def test_the_mend_of_a_missing_variable_is_one_that_can_be_followed(make_tenants, name, mend):
+    tenant = load_tenant(make_tenants() / "dbt_acme")
+    assert mend in mend_of(f"  Env var required but not provided: '{name}'", tenant)

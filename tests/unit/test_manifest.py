@@ -11,7 +11,9 @@ from dagster_apollo.dbt.manifest import (
     read_manifest,
     unrouted_nodes,
 )
+from dagster_apollo.dbt.schema_routing import schema_lines, unrouted_message
 from dagster_apollo.errors import PrepareError
+from dagster_apollo.settings import load
 
 pytestmark = pytest.mark.unit
 
@@ -125,3 +127,32 @@ def test_a_finding_names_node_file_and_schema():
     finding = SchemaFinding("model.shop.orders", "models/orders.sql", "_marts")
     assert str(finding) == "model.shop.orders (models/orders.sql) resolves to schema '_marts'"
     assert str(SchemaFinding("m", "f", "")).endswith("resolves to no schema")
+
+
+# --- what is said of nodes without a schema ---------------------------------------------------
+
+
+def test_the_lines_to_add_are_those_of_the_nodes_that_have_no_schema():
+    without = [
+        SchemaFinding("model.shop.orders", "models/orders.sql", ""),
+        SchemaFinding("model.shop.items", "models/items.sql", ""),
+        SchemaFinding("model.package.of.another", "models/another.sql", ""),
+        SchemaFinding("seed.shop.raw", "seeds/raw.csv", ""),
+        SchemaFinding("snapshot.shop.old", "snapshots/old.sql", "_history"),
+    ]
+    assert list(schema_lines(without)) == [
+        "models: {shop: {+schema: NAME}, package: {+schema: NAME}}",
+        "seeds: {shop: {+schema: NAME}}",
+    ]
+    # dbt's own macro has put something before a schema: no line would help
+    assert list(schema_lines(without[-1:])) == []
+
+
+def test_the_message_of_a_large_project_stays_short_and_names_the_variable(base):
+    (settings,) = load(base).tenants
+    findings = [SchemaFinding(f"model.shop.m{n}", f"models/m{n}.sql", "") for n in range(3000)]
+    text = unrouted_message(settings, findings)
+    assert "the schema of 3000 node(s)" in text
+    assert "model.shop.m19 (models/m19.sql) resolves to no schema\n  ... and 2,980 more\n" in text
+    assert f"Add to {settings.tenant.project_dir / 'dbt_project.yml'}:\n  models: {{shop:" in text
+    assert "or set ACME__DBT_SCHEMA (DBT_SCHEMA, if it is the only tenant)" in text

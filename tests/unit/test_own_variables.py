@@ -80,9 +80,12 @@ def test_what_is_not_the_tenants_to_decide_is_refused_without_its_value(make_ten
 def test_a_flag_of_dbt_has_a_place_in_the_project_and_other_names_of_dbts_are_its_own(make_tenants):
     with pytest.raises(ValueError, match=r"flags:` in dbt_project\.yml"):
         require_nameable("DBT_FAIL_FAST")
-    own = "DBT_ENV_CUSTOM_ENV_REGION: a, DBT_REGION: b, DBT_CLOUD_PR_ID: c, DBT_PACKAGE_HUB_URL: d"
-    given = settings_of(make_tenants, f"env: {{{own}}}").own_variables
-    assert list(given.values()) == ["a", "b", "c", "d"]
+    own = [
+        *("DBT_ENV_CUSTOM_ENV_REGION", "DBT_REGION", "DBT_CLOUD_PR_ID", "DBT_PACKAGE_HUB_URL"),
+        "DAGSTER_DBT_DATABASE",  # those of a project that somebody made for stock Dagster
+    ]
+    given = settings_of(make_tenants, f"env: {{{', '.join(f'{name}: x' for name in own)}}}")
+    assert [*given.own_variables] == own
 
 
 def test_whatever_apollo_sets_for_dbt_cannot_be_set_by_a_tenant(make_tenants, tmp_path):
@@ -142,7 +145,10 @@ def test_what_could_be_another_tenants_is_not_let_pass(make_tenants, name):
 
 @pytest.mark.parametrize(
     "name",
-    ["AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "POSTGRES_PASSWORD", "RENDER_API", "DATABASE_URL"],
+    [
+        *("AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "POSTGRES_PASSWORD", "RENDER_API"),
+        *("DATABASE_URL", "DAGSTER_CLOUD_TOKEN"),
+    ],
 )
 def test_what_may_be_apollos_own_credential_passes_only_with_the_tenants_prefix(make_tenants, name):
     named = f"env_from: [{name}]"
