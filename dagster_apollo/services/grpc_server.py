@@ -130,8 +130,6 @@ class DrainingApiServer(DagsterApiServer):
             run_id = deserialize_value(arguments, ExecuteExternalJobArgs).run_id
             self._sign(run_id)
             with starting(self._run(run_id)):
-                with starting(self._run(run_id)):
-                with starting(self._run(run_id)):
                 reply = super().StartRun(request, context)
             result = deserialize_value(reply.serialized_start_run_result, StartRunResult)
             if not result.success and _KILLED in (result.message or ""):
