@@ -323,6 +323,7 @@ def _run_dbt(
             "DBT_TARGET_PATH": os.fspath(target_path),
             "DBT_LOG_PATH": os.fspath(target_path),
             "DBT_LOG_FORMAT": "json",
+            "DBT_LOG_FORMAT_FILE": "debug",
         },
     )
     _running.add(process)

@@ -213,6 +213,7 @@ class TenantDbtResource(DbtCliResource):
                 "DBT_TARGET_PATH": os.fspath(target_path),
                 "DBT_LOG_PATH": os.fspath(target_path),
                 "DBT_LOG_FORMAT": "json",
+                "DBT_LOG_FORMAT_FILE": "debug",  # dbt.log is for people, and JSON costs dbt time
             },
         )
         invocation = TenantDbtInvocation(
