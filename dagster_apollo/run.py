@@ -74,6 +74,19 @@ class BuildRequest:
 
 
 @dataclass(frozen=True)
+class Continuation:
+    """The run that another one goes on with.
+
+    Args:
+        parent: the run that ended.
+        tags: what links the two (resumption/creation.py).
+    """
+
+    parent: DagsterRun
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class NodeResult:
     """dbt's result of one node, from run_results.json.
 
@@ -119,24 +132,30 @@ def create_run(
     prepared: TenantProject,
     request: BuildRequest,
     selection: Selection | None,
+    after: Continuation | None = None,
 ) -> tuple[JobDefinition, DagsterRun]:
-    """Record a new run of `<tenant>_build`, of the selected assets and checks only."""
-    job = definitions.resolve_job_def(f"{prepared.settings.tenant.identifier}_build")
+    """Record a new run of the selected assets and checks only: of `<tenant>_build`.
+
+    Where it goes on with another run, it is of that one's job, with that one's configuration.
+    """
+    parent = after.parent if after else None
+    name = parent.job_name if parent else f"{prepared.settings.tenant.identifier}_build"
+    job = definitions.resolve_job_def(name)
     assets: frozenset[AssetKey] | None = None
     checks: frozenset[AssetCheckKey] | None = None
     if selection:
         assets, checks = selection.assets, selection.checks
         job = job.get_subset(asset_selection=assets, asset_check_selection=checks)
-    run_config = _run_config(prepared, request)
+    run_config = parent.run_config if parent else _run_config(prepared, request)
     plan = create_execution_plan(job, run_config)
     run = instance.create_run(
         job_name=job.name,
         run_id=None,
         run_config=run_config,
         status=DagsterRunStatus.NOT_STARTED,
-        tags=job.run_tags,
-        root_run_id=None,
-        parent_run_id=None,
+        tags={**job.run_tags, **(after.tags if after else {})},
+        root_run_id=(parent.root_run_id or parent.run_id) if parent else None,
+        parent_run_id=parent.run_id if parent else None,
         step_keys_to_execute=None,
         execution_plan_snapshot=snapshot_from_execution_plan(plan, job.get_job_snapshot_id()),
         job_snapshot=job.get_job_snapshot(),

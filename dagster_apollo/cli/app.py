@@ -68,6 +68,17 @@ def build(
 
 
 @app.command()
+def resume(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The id of a run that failed.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is left.")] = False,
+) -> None:
+    """Go on with a run: build what failed or was not reached, and nothing that was built."""
+    from dagster_apollo.cli.resume import resume_run
+
+    raise typer.Exit(resume_run(run_id, dry_run=dry_run))
+
+
+@app.command()
 def dev(
     port: Annotated[int, typer.Option("--port", "-p", help="The UI's port.")] = 3000,
     host: Annotated[str, typer.Option("--host", help="The UI's address.")] = "127.0.0.1",

@@ -26,6 +26,7 @@ from dagster_apollo.instance.home import open_instance
 from dagster_apollo.run import (
     BuildOutcome,
     BuildRequest,
+    Continuation,
     create_run,
     execute_run,
     make_runs_folder,
@@ -69,16 +70,17 @@ def build_tenants(
     instance = open_instance(runtime.settings.dagster_home)
     builds: list[TenantBuild] = []
     for prepared, selection in planned:
-        builds.append(_build(prepared, selection, request, instance, console))
+        builds.append(build_tenant(prepared, selection, request, instance, console))
         if builds[-1].outcome.is_cancelled:
             break
     print_summary(builds, console)
     if as_json:
         print(to_json(builds))  # noqa: T201
-    return _exit_code([build.outcome for build in builds])
+    return exit_code([build.outcome for build in builds])
 
 
-def _exit_code(outcomes: Sequence[BuildOutcome]) -> int:
+def exit_code(outcomes: Sequence[BuildOutcome]) -> int:
+    """The exit code of a command that has built tenants."""
     if any(outcome.is_cancelled for outcome in outcomes):
         return EXIT_CANCELED
     return EXIT_PASSED if all(outcome.is_success for outcome in outcomes) else EXIT_FAILED
@@ -111,20 +113,31 @@ def _plan(
     return planned
 
 
-def _build(
+def build_tenant(
     prepared: TenantProject,
     selection: Selection | None,
     request: BuildRequest,
     instance: DagsterInstance,
     console: Console,
+    after: Continuation | None = None,
 ) -> TenantBuild:
+    """Build a tenant as a run in this process, and show how it goes.
+
+    Args:
+        prepared: the tenant.
+        selection: what to build; None: everything.
+        request: the configuration of the build.
+        instance: where the run is recorded.
+        console: where to show it.
+        after: the run that this one goes on with, whose configuration counts then.
+    """
     begun = time.monotonic()
     settings = prepared.settings
     progress = BuildProgress(settings.tenant.name, console)
     observer = RunObserver(progress.on_event)
     definitions = tenant_code_location(prepared, observer)
     make_runs_folder(settings)
-    job, run = create_run(instance, definitions, prepared, request, selection)
+    job, run = create_run(instance, definitions, prepared, request, selection, after)
     console.print(
         f"  {settings.tenant.name}: run {run.run_id}, target {settings.target}", soft_wrap=True
     )

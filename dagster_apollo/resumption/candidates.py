@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from dagster_apollo.instance.liveness import WorkerState
 from dagster_apollo.instance.postgres_pool import ConnectionPool, shared_pool
-from dagster_apollo.instance.run_workers import worker_state
+from dagster_apollo.instance.run_workers import RunWorkers, worker_state
 from dagster_apollo.settings import load_process
 
 # Dagster's times are of UTC, without a zone.
@@ -39,6 +39,13 @@ _REQUEST: Final = text("""
 _ANSWER: Final = text("""
     select verdict, resumed_by from apollo_run_worker
     where run_id = :run_id and settled_at is not null
+""")
+
+_DAEMON: Final = text("""
+    select exists (
+        select from apollo_service where service = 'daemon' and stopped_at is null
+            and heartbeat_at > now() - interval '1 minute'
+    ) as there
 """)
 
 
@@ -81,13 +88,16 @@ class Candidates:
 
     @classmethod
     def open(cls) -> "Candidates | None":
-        """Those of the instance's database; None where there is none.
+        """Those of the instance's database; None where Apollo has no tables, as on a laptop.
 
         Raises:
             ConfigurationError: the environment is not valid.
+            SQLAlchemyError: the database is away.
         """
         uri = load_process().dagster_pg_uri
-        return cls(shared_pool(uri.get_secret_value())) if uri else None
+        if uri is None or RunWorkers.open() is None:
+            return None
+        return cls(shared_pool(uri.get_secret_value()))
 
     def find(self) -> list[Candidate]:
         """The runs that nothing is decided about, in the order in which they were made."""
@@ -102,6 +112,12 @@ class Candidates:
             )
             for row in rows
         ]
+
+    def has_daemon(self) -> bool:
+        """Whether there is a daemon that looks for them."""
+        with self._pool.connect() as connection:
+            row = connection.execute(_DAEMON).first()
+        return bool(row and row.there)
 
     def settle(self, run_id: str, verdict: str, resumed_by: str | None = None) -> None:
         """Note what was decided."""

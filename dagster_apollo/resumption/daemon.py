@@ -76,7 +76,7 @@ class ResumptionDaemon(IntervalDaemon[_Workspace]):
         self._candidates = self._candidates or Candidates.open()
         for run in instance.get_runs(RunsFilter(statuses=list(_ON_THE_WAY))):
             try:
-                _check_on_the_way(instance, run)
+                check_on_the_way(instance, run)
             except Exception as error:  # noqa: BLE001 - its text may hold the URI
                 self._logger.warning("Run %s: %s", run.run_id, type(error).__name__)
             yield None
@@ -125,7 +125,7 @@ class ResumptionDaemon(IntervalDaemon[_Workspace]):
 _ON_THE_WAY: Final = (DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING)
 
 
-def _check_on_the_way(instance: DagsterInstance, run: DagsterRun) -> None:
+def check_on_the_way(instance: DagsterInstance, run: DagsterRun) -> None:
     """Record the end of a run that died before it had started, or while it was canceled."""
     launcher = instance.run_launcher
     if not isinstance(launcher, CodeServerRunLauncher):

@@ -72,6 +72,7 @@ def _run(settings: ServiceSettings, arguments: argparse.Namespace, signals: Stop
 
     from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
     from dagster_apollo.instance.pools import set_pool_limits
+    from dagster_apollo.instance.rhythm import load_rhythm
     from dagster_apollo.instance.schema import require_current
     from dagster_apollo.services.grpc_server import LOCATION, DrainingApiServer, GrpcServer
     from dagster_apollo.services.log import configure_logging
@@ -91,6 +92,7 @@ def _run(settings: ServiceSettings, arguments: argparse.Namespace, signals: Stop
             _drain(servicer, Plan.of(arguments.drain), signals, already=1)
             servicer.termination_event.set()
             return 0
+        load_rhythm()  # each run reads it, and would fail
         tenants = load(require_keys=False).tenants
         set_pool_limits(instance, {it.pool: it.pool_limit for it in tenants if it.pool_limit})
         name = load_process().apollo_tenants or LOCATION

@@ -41,7 +41,7 @@ def test_production_queues_monitors_and_keeps_logs_in_postgres(instance: Dagster
     )
     assert instance.run_monitoring_enabled
     assert instance.run_launcher.supports_check_run_worker_health
-    assert instance.run_monitoring_start_timeout_seconds == 300
+    assert instance.run_monitoring_start_timeout_seconds == 600
     assert not instance.run_retries_enabled
     assert not instance.telemetry_enabled
 
