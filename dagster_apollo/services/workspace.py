@@ -1,21 +1,36 @@
 """The workspace of webserver and daemon: the code servers that the environment names.
 
 Both watch each code server and load its definitions anew when another instance answers at the
-address, as after a deploy (dagster 1.13 asks for the server's id once a second).
+address, as after a deploy (dagster 1.13 asks for the server's id once a second). A server that
+takes connections but does not answer, as one that hangs, costs seconds and is shown as failed; the
+others are served as if nothing were.
 """
 
 import contextlib
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from dagster import DagsterInstance
-from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.remote_origin import CodeLocationOrigin, GrpcServerCodeLocationOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceLoadTarget
+from dagster._core.workspace.workspace import (
+    CodeLocationEntry,
+    CodeLocationLoadStatus,
+    DefinitionsSource,
+)
+from dagster._time import get_current_timestamp
+from dagster._utils.error import serializable_error_info_from_exc_info
 
 from dagster_apollo.services.contract import CodeServer
+
+_ANSWER_SECONDS: Final = 5
+"""What a code server that works takes to say its id, and more: Dagster's watcher waits 2 s."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,32 @@ class CodeServers(WorkspaceLoadTarget):
         ]
 
 
+class CodeServersContext(WorkspaceProcessContext):
+    """Dagster's workspace, which a code server that hangs does not hold up.
+
+    Dagster loads one location after the other, and waits a minute for each answer: with one server
+    that hangs, neither the UI nor the daemon would start before that.
+    """
+
+    def _load_location(self, origin: CodeLocationOrigin, reload: bool) -> CodeLocationEntry:  # noqa: FBT001
+        if isinstance(origin, GrpcServerCodeLocationOrigin):
+            try:
+                origin.create_client().get_server_id(timeout=_ANSWER_SECONDS)
+            except DagsterUserCodeUnreachableError:
+                now = get_current_timestamp()
+                return CodeLocationEntry(
+                    origin=origin,
+                    code_location=None,
+                    load_error=serializable_error_info_from_exc_info(sys.exc_info()),
+                    load_status=CodeLocationLoadStatus.LOADED,
+                    display_metadata=origin.get_display_metadata(),
+                    update_timestamp=now,
+                    version_key=str(now),
+                    definitions_source=DefinitionsSource.CODE_SERVER,
+                )
+        return super()._load_location(origin, reload)
+
+
 @contextlib.contextmanager
 def open_workspace(
     instance: DagsterInstance,
@@ -54,7 +95,7 @@ def open_workspace(
         version: what to call the process's version in Dagster's API.
     """
     warnings.filterwarnings("ignore", "Error loading repository location")  # 40 lines of traceback
-    with WorkspaceProcessContext(instance, code_servers, version=version) as workspace:
+    with CodeServersContext(instance, code_servers, version=version) as workspace:
         for name, error in load_errors(workspace).items():
             log.warning("Code location %s is loaded once that is over: %s", name, error)
         yield workspace
