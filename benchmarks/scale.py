@@ -71,7 +71,8 @@ def _served(bench: Bench, estate: Estate, note: Callable[..., None]) -> None:
         watch.start()
         try:
             took, size, sent = _asset_graph(up.url)
-            text = f"{seconds_text(took)}, {size / 1e6:,.2f} MB ({sent / 1e6:,.2f} MB compressed)"
+            packed = f" ({sent / 1e6:,.2f} MB compressed)" if sent < size else ""
+            text = f"{seconds_text(took)}, {size / 1e6:,.2f} MB{packed}"
             note("the UI's graph of all assets", text, seconds=took, bytes=size, sent=sent)
             run = up.launch(bench.server, job="__ASSET_JOB", assets=[FIRST_MODEL])
         finally:
