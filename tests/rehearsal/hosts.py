@@ -50,7 +50,8 @@ VENV = f"{SOURCE}/.venv"
 _PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
-def _unshare() -> list[str]:
+def unshare() -> list[str]:
+    """The command that runs another one in a mount namespace of its own."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     return ["unshare", *user, "--mount", "--propagation", "private"]
 
@@ -59,7 +60,7 @@ def why_not() -> str | None:
     """Why hosts cannot be separated on this machine; None where they can."""
     if shutil.which("unshare") is None or shutil.which("bash") is None:
         return "there is no unshare (util-linux) or no bash"
-    probe = [*_unshare(), "mount", "-t", "tmpfs", "rehearsal", "/opt"]
+    probe = [*unshare(), "mount", "-t", "tmpfs", "rehearsal", "/opt"]
     result = subprocess.run(probe, capture_output=True, text=True, check=False)
     if result.returncode:
         return f"mount namespaces are not allowed here: {result.stderr.strip()}"
@@ -217,7 +218,7 @@ class Host:
     ) -> "subprocess.Popen[bytes]":
         mounts = [it for m in self.mounts for it in (str(m.folder), m.place, m.mode)]
         return subprocess.Popen(
-            [*_unshare(), "sh", "-c", _ENTER, "sh", str(self.folder), command, *mounts],
+            [*unshare(), "sh", "-c", _ENTER, "sh", str(self.folder), command, *mounts],
             env={
                 "HOME": ROOT,
                 "PATH": os.pathsep.join((f"{VENV}/bin", *_PATH)),
