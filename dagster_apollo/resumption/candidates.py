@@ -1,6 +1,7 @@
 """The failed runs of which it is not decided yet whether they are resumed; in Postgres."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from dagster import DagsterRunStatus
@@ -57,13 +58,18 @@ class Candidate:
         run_id: the run.
         status: how it ended.
         worker: what executed it.
-        is_requested: whether a person asked for its resumption.
+        requested_at: when a person asked for its resumption; None where nobody did.
     """
 
     run_id: str
     status: DagsterRunStatus
     worker: WorkerState
-    is_requested: bool
+    requested_at: datetime | None
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether a person asked for its resumption."""
+        return self.requested_at is not None
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Candidates:
                 run_id=row["run_id"],
                 status=DagsterRunStatus(row["status"]),
                 worker=worker_state(row),
-                is_requested=row["requested_at"] is not None,
+                requested_at=row["requested_at"],
             )
             for row in rows
         ]

@@ -20,7 +20,9 @@ from dagster_apollo.instance.launcher import CODE_SERVER_TAG, INTERRUPTED_TAG
 from dagster_apollo.instance.remaining import Remaining, remaining_of_run
 
 RESUMED_TAG: Final = "apollo/resumed"
-"""On a run that goes on with another: `automatically`, or `by hand`."""
+"""On a run that goes on with another: how that came."""
+AUTOMATICALLY: Final = "automatically"
+BY_HAND: Final = "by hand"
 _NOT_INHERITED: Final = {
     *TAGS_TO_MAYBE_OMIT_ON_RETRY,
     *(CODE_SERVER_TAG, INTERRUPTED_TAG, RESUMED_TAG, GRPC_INFO_TAG, "apollo/terminated_by"),
@@ -48,7 +50,7 @@ def resumed_tags(parent: DagsterRun, number: int | None) -> dict[str, str]:
         PARENT_RUN_ID_TAG: parent.run_id,
         ROOT_RUN_ID_TAG: parent.root_run_id or parent.run_id,
         ASSET_RESUME_RETRY_TAG: "true",
-        RESUMED_TAG: "by hand" if number is None else "automatically",
+        RESUMED_TAG: BY_HAND if number is None else AUTOMATICALLY,
         **({} if number is None else {RETRY_NUMBER_TAG: str(number)}),
     }
 

@@ -23,6 +23,7 @@ from dagster import (
 )
 from dagster._core.events import EngineEventData, JobFailureData, RunFailureReason
 from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.storage.tags import (
     AUTO_RETRY_RUN_ID_TAG,
     MAX_RETRIES_TAG,
@@ -39,7 +40,13 @@ from dagster._daemon.daemon import IntervalDaemon
 from dagster_apollo.instance.launcher import INTERRUPTED_TAG, CodeServerRunLauncher
 from dagster_apollo.instance.liveness import START_SECONDS
 from dagster_apollo.resumption.candidates import Candidate, Candidates
-from dagster_apollo.resumption.creation import NothingLeftError, create_resumed_run
+from dagster_apollo.resumption.creation import (
+    AUTOMATICALLY,
+    BY_HAND,
+    RESUMED_TAG,
+    NothingLeftError,
+    create_resumed_run,
+)
 from dagster_apollo.resumption.policy import Decision, FailedRun, cause_of, decide
 
 _EVERY_SECONDS: Final = 10
@@ -64,6 +71,7 @@ class ResumptionDaemon(IntervalDaemon[_Workspace]):
         super().__init__(interval_seconds=every)
         self._limit = limit
         self._candidates: Candidates | None = None
+        self._said: set[tuple[str, str, str]] = set()
 
     @classmethod
     def daemon_type(cls) -> str:
@@ -78,16 +86,21 @@ class ResumptionDaemon(IntervalDaemon[_Workspace]):
             try:
                 check_on_the_way(instance, run)
             except Exception as error:  # noqa: BLE001 - its text may hold the URI
-                self._logger.warning("Run %s: %s", run.run_id, type(error).__name__)
+                self._say("The end of run %s is recorded later (%s)", run.run_id, error)
             yield None
         for candidate in self._candidates.find() if self._candidates else ():
             try:
                 self._settle(workspace_process_context, candidate)
             except Exception as error:  # noqa: BLE001 - its text may hold the URI
-                self._logger.warning(
-                    "Run %s cannot be resumed yet (%s)", candidate.run_id, type(error).__name__
-                )
+                self._say("Run %s cannot be resumed yet (%s)", candidate.run_id, error)
             yield None
+
+    def _say(self, what: str, run_id: str, error: Exception) -> None:
+        """Warn of a run, once for each kind of error: it is tried again every few seconds."""
+        said = (what, run_id, type(error).__name__)
+        if said not in self._said:
+            self._logger.warning(what, run_id, said[2])
+            self._said.add(said)
 
     def _settle(self, workspace: _Workspace, candidate: Candidate) -> None:
         instance, table = workspace.instance, self._candidates
@@ -95,31 +108,28 @@ class ResumptionDaemon(IntervalDaemon[_Workspace]):
         if parent is None or table is None:
             return
         child = _child_of(instance, parent)
-        decision = decide(_known(instance, parent, candidate, child, self._limit))
-        if decision.action == "wait":
-            return
-        if decision.action == "leave":
-            _explain_leaving(instance, parent, decision)
-            table.settle(parent.run_id, decision.why)
-            return
-        unsubmitted = child and child.status is DagsterRunStatus.NOT_STARTED
-        number = None if candidate.is_requested else _number(parent) + 1
-        try:
-            run = (
-                child
-                if child and unsubmitted
-                else create_resumed_run(
-                    instance, workspace.create_request_context(), parent, number
-                )
-            )
-        except NothingLeftError as error:
-            instance.report_engine_event(f"The run is not resumed. {error}", parent)
-            table.settle(parent.run_id, str(error))
-            return
-        _link(instance, parent, run, decision)
-        instance.submit_run(run.run_id, workspace.create_request_context())
-        table.settle(parent.run_id, decision.why, run.run_id)
-        self._logger.info("Run %s goes on with run %s: %s", run.run_id, parent.run_id, decision.why)
+        if child and _was_made_here(child, candidate):  # and then the daemon died
+            run, why = child.dagster_run, "see its event log"
+        else:
+            decision = decide(_known(instance, parent, candidate, child, self._limit))
+            if decision.action == "leave":
+                _explain_leaving(instance, parent, decision)
+                table.settle(parent.run_id, decision.why)
+            if decision.action != "resume":
+                return
+            number = None if candidate.is_requested else _number(parent) + 1
+            context = workspace.create_request_context()
+            try:
+                run, why = create_resumed_run(instance, context, parent, number), decision.why
+            except NothingLeftError as error:
+                instance.report_engine_event(f"The run is not resumed. {error}", parent)
+                table.settle(parent.run_id, str(error))
+                return
+            _link(instance, parent, run, decision)
+        if run.status is DagsterRunStatus.NOT_STARTED:
+            instance.submit_run(run.run_id, workspace.create_request_context())
+        table.settle(parent.run_id, why, run.run_id)
+        self._logger.info("Run %s goes on with run %s: %s", run.run_id, parent.run_id, why)
 
 
 _ON_THE_WAY: Final = (DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING)
@@ -131,12 +141,14 @@ def check_on_the_way(instance: DagsterInstance, run: DagsterRun) -> None:
     if not isinstance(launcher, CodeServerRunLauncher):
         return
     health = launcher.check_run_worker_health(run)
-    if run.status is DagsterRunStatus.CANCELING:
-        if health.status is WorkerStatus.FAILED:
-            instance.report_run_canceled(run, health.msg)
-        return
     if health.status is WorkerStatus.FAILED:
-        instance.report_run_failed(run, health.msg)
+        now = instance.get_run_by_id(run.run_id)
+        if now and now.status is DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, health.msg)
+        elif now and not now.is_finished:
+            instance.report_run_failed(run, health.msg)
+        return
+    if run.status is DagsterRunStatus.CANCELING:
         return
     launched = instance.get_run_stats(run.run_id).launch_time
     if launched and time.time() - launched > START_SECONDS and not launcher.has_come_up(run):
@@ -149,7 +161,7 @@ def _known(
     instance: DagsterInstance,
     run: DagsterRun,
     candidate: Candidate,
-    child: DagsterRun | None,
+    child: RunRecord | None,
     limit: int,
 ) -> FailedRun:
     """All that the decision about a run needs."""
@@ -163,14 +175,23 @@ def _known(
         is_requested=candidate.is_requested,
         resumed=_number(run),
         limit=_integer(run.tags.get(MAX_RETRIES_TAG), limit),
-        child=child.run_id if child and child.status is not DagsterRunStatus.NOT_STARTED else None,
+        child=child.dagster_run.run_id if child else None,
     )
 
 
-def _child_of(instance: DagsterInstance, run: DagsterRun) -> DagsterRun | None:
-    """The latest run that has re-executed a run, or that a daemon made for it and then died."""
-    children = instance.get_runs(RunsFilter(tags={PARENT_RUN_ID_TAG: run.run_id}), limit=1)
+def _child_of(instance: DagsterInstance, run: DagsterRun) -> RunRecord | None:
+    """The latest run that has re-executed a run."""
+    tags = {PARENT_RUN_ID_TAG: run.run_id}
+    children = instance.get_run_records(RunsFilter(tags=tags), limit=1)
     return children[0] if children else None
+
+
+def _was_made_here(child: RunRecord, candidate: Candidate) -> bool:
+    """Whether a daemon made a run for a candidate before it could say so."""
+    kind = child.dagster_run.tags.get(RESUMED_TAG)
+    if candidate.requested_at is None:
+        return kind == AUTOMATICALLY
+    return kind == BY_HAND and child.create_timestamp >= candidate.requested_at
 
 
 def _number(run: DagsterRun) -> int:
