@@ -28,6 +28,7 @@ from dagster_apollo.dbt.assets import TenantProject
 from dagster_apollo.dbt.resource import DbtEvent
 from dagster_apollo.dbt.selection import Selection, resolve_selection
 from dagster_apollo.errors import ApolloError
+from dagster_apollo.instance.log_helpers import keep_helpers_ignorant
 from dagster_apollo.paths import CHECKOUT
 from dagster_apollo.settings import TenantSettings
 
@@ -175,6 +176,7 @@ def execute_run(
     instance: DagsterInstance, prepared: TenantProject, job: JobDefinition, run: DagsterRun
 ) -> BuildOutcome:
     """Execute a run to its end; what fails in it is recorded, not raised."""
+    keep_helpers_ignorant()
     for _ in execute_run_iterator(InMemoryJob(job), run, instance):
         pass
     return outcome_of(instance, prepared, run.run_id)

@@ -1,6 +1,9 @@
 """Starts dbt; run by path with the interpreter of the tenant, so it imports nothing of Apollo.
 
-It is dbt's own command line with four changes.
+It is dbt's own command line with five changes.
+
+Other processes of this user cannot look into it (process_privacy.py), nor find its credentials in
+the environment of a process that it starts before the project has a say.
 
 dbt ends when the process that started it has ended, however that happened: a run whose process was
 killed must not go on building, or hold the lock of a DuckDB file.
@@ -20,6 +23,7 @@ of which its console shows two; as text a line costs little, but as JSON, which 
 reads, the lines that nobody sees took a tenth of dbt's time (_JsonLogger, dbt-common 1.x).
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -28,6 +32,30 @@ import time
 from typing import Any
 
 _LOOK_EVERY_SECONDS = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NAME = 15
+
+
+def _keep_private() -> None:
+    """As process_privacy.py; with a name, by which services/workers.py finds the dbt of a run."""
+    if sys.platform == "linux":
+        run = os.path.basename(os.environ.get("DBT_TARGET_PATH", ""))  # noqa: PTH119
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_NAME, f"dbt-{run}".encode()[:15])
+        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _start_resource_tracker() -> None:
+    """Start what dbt has Python start beside it, without the credentials: it is open to all."""
+    from multiprocessing import resource_tracker
+
+    variables = dict(os.environ)
+    for name in variables.keys() - {"PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT"}:
+        del os.environ[name]
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        os.environ.update(variables)
 
 
 def _end_with_parent() -> None:
@@ -122,7 +150,9 @@ def _leads_to(graph: Any, start: str, end: str) -> bool:  # noqa: ANN401
 
 
 if __name__ == "__main__":
+    _keep_private()
     sys.path.pop(0)  # this file's folder, put there by Python, is no place to import from
+    _start_resource_tracker()
     _end_with_parent()
     from dbt.cli.main import cli
 

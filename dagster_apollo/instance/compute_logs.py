@@ -15,6 +15,7 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
 from dagster_apollo.contract import ComputeLogEnvironment
+from dagster_apollo.instance.log_helpers import keep_helpers_ignorant
 from dagster_apollo.instance.postgres_logs.manager import PostgresComputeLogManager
 from dagster_apollo.settings import load_compute_logs, load_process
 
@@ -40,6 +41,7 @@ class ComputeLogs(ComputeLogManager, ConfigurableClass):
         Raises:
             ConfigurationError: one of the variables is not valid.
         """
+        keep_helpers_ignorant()
         process, logs = load_process(), load_compute_logs()
         if logs.apollo_compute_logs_s3_bucket:
             return _s3(logs.apollo_compute_logs_s3_bucket, logs, inst_data)

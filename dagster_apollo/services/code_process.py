@@ -2,7 +2,15 @@
 
 Started by code_server.py. It writes a byte to a file descriptor when it serves. With `--drain` it
 serves nothing, but ends the runs of a server that died while it was draining.
+
+The processes that execute runs import it, too, before all else (multiprocessing, `__mp_main__`), so
+it is here that they become private; this comes before the imports that take their time.
 """
+
+from dagster_apollo.process_privacy import keep_private
+
+if __name__ in {"__main__", "__mp_main__"}:
+    keep_private()
 
 import argparse
 import contextlib
@@ -13,10 +21,12 @@ import signal
 import sys
 import time
 import traceback
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dagster_apollo.errors import EXIT_DEFECT, ApolloError
+from dagster_apollo.own_variables import is_host_variable
 from dagster_apollo.services.contract import ServiceSettings, load_services
 from dagster_apollo.services.draining import Phase, Plan
 from dagster_apollo.services.signals import StopSignals
@@ -52,6 +62,7 @@ def main() -> int:
     arguments = parser.parse_args()
     signals = StopSignals().install()
     _end_with(arguments.parent)
+    _start_resource_tracker()
     try:
         settings = load_services()
         return _run(settings, arguments, signals)
@@ -153,6 +164,21 @@ def _apollo_error(error: BaseException | None) -> ApolloError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def _start_resource_tracker() -> None:
+    """Start what Python starts beside the first run, without the tenants' and Apollo's variables.
+
+    It is no program of Apollo's that could keep its environment private.
+    """
+    variables = dict(os.environ)
+    for name in variables:
+        if not is_host_variable(name):
+            del os.environ[name]
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        os.environ.update(variables)
 
 
 def _end_with(parent: int) -> None:

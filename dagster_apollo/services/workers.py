@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 _EXIT: Final = ".exit"
+_NAME_BYTES: Final = 15
+"""What Linux keeps of the name of a process."""
 _COLLECTOR: Final = b"dagster_apollo.instance.postgres_logs.collector"
 
 
@@ -175,11 +177,15 @@ def kill_tree(pid: int) -> None:
 
 def dbt_of(run_id: str) -> list[int]:
     """The processes of dbt that build for a run, whoever started them; none but on Linux."""
+    name = f"dbt-{run_id}".encode()[:_NAME_BYTES]
     wanted = re.compile(rb"(?:^|\0)DBT_TARGET_PATH=[^\0]*/" + run_id.encode() + rb"(?:\0|$)")
     found = []
     for pid, _ in _parents():
         with contextlib.suppress(OSError):
-            if wanted.search(Path(f"/proc/{pid}/environ").read_bytes()):
+            # before it has its name, its environment can still be read (dbt/launcher.py)
+            if Path(f"/proc/{pid}/comm").read_bytes().strip() == name or wanted.search(
+                Path(f"/proc/{pid}/environ").read_bytes()
+            ):
                 found.append(pid)
     return found
 

@@ -226,10 +226,16 @@ def processes(env: Mapping[str, str], part: str) -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             command = (process / "cmdline").read_bytes()
-            variables = (process / "environ").read_bytes()
-            if part.encode() in command and f"TMPDIR={env['TMPDIR']}\0".encode() in variables:
+            if part.encode() in command and _is_of(env, process):
                 found.append(int(process.name))
     return found
+
+
+def _is_of(env: Mapping[str, str], process: Path) -> bool:
+    try:
+        return f"TMPDIR={env['TMPDIR']}\0".encode() in (process / "environ").read_bytes()
+    except PermissionError:  # it keeps that from all but root (process_privacy.py)
+        return int(process.name) in descendants(os.getpid())
 
 
 def dbt_processes(env: Mapping[str, str]) -> list[int]:

@@ -17,6 +17,7 @@ from dagster import AssetKey, DagsterEventType, DagsterRunStatus, RunsFilter
 
 from dagster_apollo.paths import CHECKOUT
 from tests.integration.conftest import SMALL, CopyTenants, MakeEnvironment, OpenHome, RunApollo
+from tests.integration.services import dbt_processes
 
 pytestmark = pytest.mark.integration
 
@@ -89,20 +90,6 @@ def failed(
 
 def run_folder(env: dict[str, str], run_id: object) -> Path:
     return Path(env["DAGSTER_HOME"], "tenants", "small", "runs", str(run_id))
-
-
-def dbt_processes(env: dict[str, str]) -> list[str]:
-    """The dbt processes of this test's own instance."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes()
-            variables = (process / "environ").read_bytes()
-        except OSError:
-            continue
-        if b"launcher.py" in command and env["TMPDIR"].encode() in variables:
-            found.append(command.decode())
-    return found
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

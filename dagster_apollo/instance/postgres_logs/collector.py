@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field
 from typing import BinaryIO, Final
 
 from dagster_apollo.instance.postgres_logs.window import Backlog, Window, key_text
+from dagster_apollo.process_privacy import keep_private
 
 STREAMS: Final = ("stdout", "stderr")
 _SHIP_EVERY_SECONDS: Final = 1.0
@@ -182,4 +183,5 @@ def main(sources: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
+    keep_private()
     main([int(argument) for argument in sys.argv[1:]])
