@@ -46,7 +46,7 @@ test-unit: $(DEV) ## Run the tests that take milliseconds
 
 rehearse: $(DEV) ## Deploy render.yaml on this machine and use it in a browser, as production would be
 	@scripts/install-test-tools
-	APOLLO_REQUIRE_ALL=1 $(BIN)/python -m pytest tests/rehearsal -s $(PYTEST_ARGS)
+	APOLLO_REQUIRE_ALL=1 $(BIN)/python -m pytest tests/rehearsal tests/integration/test_tenant_servers.py -s $(PYTEST_ARGS)
 
 bench: $(DEV) ## Measure Apollo against bare dbt, stock Dagster and others (ARGS='--only run-100' for one row)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -8,6 +8,7 @@ import typer
 
 from dagster_apollo import __version__
 from dagster_apollo.errors import EXIT_DEFECT, ApolloError
+from dagster_apollo.process_privacy import keep_private
 
 app = typer.Typer(
     name="apollo",
@@ -249,6 +250,7 @@ def tenant_check(
 
 def main() -> None:
     """Run the command line; errors that a person can mend are printed without a traceback."""
+    keep_private()
     try:
         app()
     except ApolloError as error:
