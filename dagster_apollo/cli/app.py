@@ -139,6 +139,17 @@ def migrate() -> None:
 
 
 @app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what goes as JSON.")] = False,
+) -> None:
+    """Remove history that is older than APOLLO_RETENTION_... say; the daemon does so daily."""
+    from dagster_apollo.cli.prune import run_prune
+
+    run_prune(dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
 def daemon() -> None:
     """Run schedules, sensors and the run queue; of several daemons exactly one is active."""
     from dagster_apollo.cli.daemon import run

@@ -142,6 +142,22 @@ REVOKED_SESSION: Final = Table(
 )
 """A session whose user signed out before it ended by itself."""
 
+PRUNED_RUN: Final = Table(
+    "apollo_pruned_run",
+    METADATA,
+    Column("run_id", Text, primary_key=True),
+    Column("pruned_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+"""A run that retention has removed; its events and logs are to follow."""
+
+UNUSED_SNAPSHOT: Final = Table(
+    "apollo_unused_snapshot",
+    METADATA,
+    Column("snapshot_id", Text, primary_key=True),
+    Column("marked_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+"""A snapshot of a job or a plan that no run used when retention looked."""
+
 
 _CONNECT_ARGUMENTS: Final[Mapping[str, str | int]] = {
     "application_name": "apollo",

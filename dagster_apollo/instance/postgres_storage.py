@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from dagster_apollo.instance.database import UNUSED_SNAPSHOT
 from dagster_apollo.instance.event_buffer import Limits
 from dagster_apollo.instance.postgres_events import BatchingEventLogStorage
 from dagster_apollo.instance.postgres_guard import why_unsupported
@@ -68,6 +69,7 @@ class PooledRunStorage(_Pooled, PostgresRunStorage):
     def __init__(self, postgres_url: str) -> None:
         super().__init__(postgres_url, should_autocreate_tables=False)
         self._use_pool(shared_pool(postgres_url))
+        self._marks_are_there: bool | None = None
 
     def connect(self) -> AbstractContextManager[Connection]:
         """A connection of the pool."""
@@ -108,6 +110,26 @@ class PooledRunStorage(_Pooled, PostgresRunStorage):
             with self.connect() as connection:
                 connection.execute(row.on_conflict_do_nothing())
         return snapshot_id
+
+    def _has_snapshot_id(self, snapshot_id: str) -> bool:
+        """Whether a snapshot is stored, of which a run is about to be made.
+
+        Retention removes what is unused and marked. Taking the mark away first, by a statement of
+        its own, leaves it no moment in between (retention/snapshots.py).
+        """
+        if self._has_marks():
+            unmark = UNUSED_SNAPSHOT.delete().where(UNUSED_SNAPSHOT.c.snapshot_id == snapshot_id)
+            with self.connect() as connection:
+                connection.execute(unmark)
+        return bool(super()._has_snapshot_id(snapshot_id))
+
+    def _has_marks(self) -> bool:
+        """Whether Apollo's own tables are there; a database that only Dagster made has none."""
+        if self._marks_are_there is None:
+            with self.connect() as connection:
+                there = sqlalchemy.select(sqlalchemy.func.to_regclass(UNUSED_SNAPSHOT.name))
+                self._marks_are_there = connection.execute(there).scalar() is not None
+        return self._marks_are_there
 
     def has_execution_plan_snapshot(self, execution_plan_snapshot_id: str) -> bool:
         """Whether a plan is stored; stock reads and unpacks all of it to tell."""

@@ -23,6 +23,8 @@ from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
 from dagster_apollo.instance.schema import require_current
 from dagster_apollo.resumption.contract import load_resumptions
 from dagster_apollo.resumption.daemon import ResumptionDaemon
+from dagster_apollo.retention.contract import Policy, load_retention
+from dagster_apollo.retention.daemon import RetentionDaemon
 from dagster_apollo.services.contract import ServiceSettings, load_both, load_services
 from dagster_apollo.services.leadership import LOOK_EVERY_SECONDS, Leadership, refuse_pooler
 from dagster_apollo.services.registry import registered
@@ -47,7 +49,10 @@ def run_daemon(signals: StopSignals) -> int:
         ApolloError: bad configuration, a pooler in transaction mode, a schema of another release,
             or a daemon that does not belong to the other services.
     """
-    settings, limit = load_both(partial(load_services, needs_code_server=True), load_resumptions)
+    settings, (limit, policy) = load_both(
+        partial(load_services, needs_code_server=True),
+        partial(load_both, load_resumptions, load_retention),
+    )
     refuse_pooler(settings.dagster_pg_uri)
     require_current(settings.dagster_pg_uri)
     with (
@@ -59,7 +64,7 @@ def run_daemon(signals: StopSignals) -> int:
             return 0
         _log.info("This daemon is the active one")
         with leadership.guarded(_end_now):
-            code = _be_active(instance, signals, settings, limit)
+            code = _be_active(instance, signals, settings, limit, policy)
         _log.info("This daemon is not the active one any more: its threads have stopped")
     return code
 
@@ -99,7 +104,11 @@ def _exit(code: int) -> NoReturn:
 
 
 def _be_active(
-    instance: DagsterInstance, signals: StopSignals, settings: ServiceSettings, limit: int
+    instance: DagsterInstance,
+    signals: StopSignals,
+    settings: ServiceSettings,
+    limit: int,
+    policy: Policy,
 ) -> int:
     """Run the daemon's threads until asked to stop, or until one of them has died."""
     code = 0
@@ -107,8 +116,10 @@ def _be_active(
     last_resort = threading.Timer(max(1, settings.shutdown_seconds - _RESERVE_SECONDS), _give_up)
     last_resort.daemon = True
     with contextlib.ExitStack() as stack:
-        daemons = [stack.enter_context(it) for it in create_daemons_from_instance(instance)]
-        daemons.append(stack.enter_context(ResumptionDaemon(limit)))
+        own = (ResumptionDaemon(limit), RetentionDaemon(policy))
+        daemons = [
+            stack.enter_context(it) for it in (*create_daemons_from_instance(instance), *own)
+        ]
         workspace = stack.enter_context(open_workspace(instance, code_servers, _log))
         controller = stack.enter_context(DagsterDaemonController(workspace, daemons))
         # Dagster's own loop also fetches all definitions again each minute; here its watcher does
