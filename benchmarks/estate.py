@@ -51,8 +51,11 @@ class Estate(Workplace):
         found: dict[str, int] = json.loads(counted)
         return found
 
-    def seconds_until_dbt(self, uri: str) -> float:
+    def until_dbt(self, uri: str) -> tuple[float, float]:
         """From the start of `apollo build` of one tenant until dbt's, which is then stopped.
+
+        Returns:
+            The seconds, and those of CPU that the command took meanwhile.
 
         Raises:
             CommandError: it ended before dbt was started.
@@ -67,9 +70,11 @@ class Estate(Workplace):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        begun = started = _started(process.pid)
+        cpu_seconds, begun = 0.0, _started(process.pid)
+        started = begun
         until = time.monotonic() + _START_SECONDS
         while process.poll() is None and started == begun and time.monotonic() < until:
+            cpu_seconds = _cpu_seconds(process.pid)
             started = next(map(_started, _builds_below(process.pid)), begun)
             time.sleep(_LOOK_EVERY_SECONDS)
         if process.poll() is None:
@@ -77,7 +82,7 @@ class Estate(Workplace):
         process.wait(_START_SECONDS)
         if started == begun:
             raise CommandError(f"no dbt was started:\n{self._log.read_text(errors='replace')}")
-        return (started - begun) / TICKS
+        return (started - begun) / TICKS, cpu_seconds
 
 
 def _builds_below(pid: int) -> list[int]:
@@ -93,3 +98,8 @@ def _builds_below(pid: int) -> list[int]:
 def _started(pid: int) -> int:
     """When a process was started, in the kernel's ticks."""
     return int(stat(Path(f"/proc/{pid}"))[19])
+
+
+def _cpu_seconds(pid: int) -> float:
+    """The CPU time of a process itself."""
+    return sum(map(int, stat(Path(f"/proc/{pid}"))[11:13])) / TICKS

@@ -44,7 +44,8 @@ def _column(bench: Bench, key: str, tenants: int, models: int) -> Column:
         samples.append({"what": what, **sample})
 
     def prepared(what: str, usage: Usage) -> None:
-        note(what, f"{seconds_text(usage.seconds)}, dbt {usage.dbt_parses} ×", **asdict(usage))
+        text = f"{_times(usage.seconds, usage.cpu_seconds)}, dbt {usage.dbt_parses} ×"
+        note(what, text, **asdict(usage))
 
     estate = Estate(bench.folder / key, tenants, models, TESTS_PER_MODEL)
     prepared("`apollo prepare`, the first", estate.prepare_all())
@@ -52,11 +53,12 @@ def _column(bench: Bench, key: str, tenants: int, models: int) -> Column:
     estate.change_a_model()
     prepared("`apollo prepare`, one model changed", estate.prepare_all())
     loaded = estate.load("apollo")
-    text = f"{seconds_text(loaded.seconds)}, {loaded.peak_mb:,.0f} MB"
+    text = f"{_times(loaded.seconds, loaded.cpu_seconds)}, {loaded.peak_mb:,.0f} MB"
     note("process start to all definitions loaded, and peak memory", text, **asdict(loaded))
     bench.make_template(estate)
-    seconds = estate.seconds_until_dbt(bench.server.uri(bench.server.make_database()))
-    note("`apollo build` of one tenant until dbt starts", seconds_text(seconds), seconds=seconds)
+    seconds, cpu = estate.until_dbt(bench.server.uri(bench.server.make_database()))
+    what = "`apollo build` of one tenant until dbt starts"
+    note(what, _times(seconds, cpu), seconds=seconds, cpu_seconds=cpu)
     counted = estate.opened()
     text = f"{counted['files']:,} of {counted['tenants']} tenant"
     note("files of tenants that the process of a run opens", text, **counted)
@@ -102,6 +104,10 @@ def _asset_graph(url: str) -> tuple[float, int, int]:
     if not entry["locationOrLoadError"]["repositories"][0]["assetNodes"]:
         raise CommandError(f"{url}: the graph has no assets")
     return seconds, len(text), len(sent)
+
+
+def _times(seconds: float, cpu_seconds: float) -> str:
+    return f"{seconds_text(seconds)} (CPU {seconds_text(cpu_seconds)})"
 
 
 def _title(tenants: int, models: int) -> str:
