@@ -77,6 +77,10 @@ lock: $(DEV) ## Recompile requirements*.txt from pyproject.toml (LOCK_ARGS=--upg
 	$(COMPILE) --extra dev --output-file requirements-dev.txt
 	$(COMPILE) --constraints requirements-dev.txt --output-file requirements.txt
 	printf 'dbt-core<1.11\ndbt-snowflake<1.11\n' | $(COMPILE) - --extra dev --output-file requirements-dev-dbt-1.10.txt
+	for minor in 10 11; do \
+	    printf "dbt-core>=1.$$minor,<1.$$((minor + 1))\ndbt-duckdb\n" | $(BIN)/uv pip compile --quiet --universal \
+	        --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --custom-compile-command "make lock" \
+	        $(LOCK_ARGS) - --output-file tests/projects/own_environment/requirements-dbt-1.$$minor.txt || exit; done
 
 lock-peers: $(DEV) ## Recompile the requirements of those that the benchmarks compare with
 	for peer in prefect cosmos; do \

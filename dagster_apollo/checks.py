@@ -13,7 +13,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from dagster_apollo.contract import DEFAULT_PROFILE_NAME
+from dagster_apollo.dbt.interpreter import ADAPTER_OF_TARGET, interpreter_of
 from dagster_apollo.dbt.manifest import read_manifest, unrouted_nodes
+from dagster_apollo.dbt.own_environment import SUPPORTED_DBT
 from dagster_apollo.dbt.prepare import check_freshness, last_failure, manifest_path
 from dagster_apollo.dbt.schema_routing import schema_variable
 from dagster_apollo.errors import ApolloError, ConfigurationError
@@ -30,11 +32,6 @@ _SUPPORTED: Final[Mapping[str, str]] = {
     "dbt-core": ">=1.10.23,<1.12",
     "dbt-duckdb": ">=1.10,<1.12",
     "dbt-snowflake": ">=1.10.8,<1.12",
-}
-_ADAPTER: Final[Mapping[str, str]] = {
-    "local": "dbt-duckdb",
-    "dev": "dbt-snowflake",
-    "prod": "dbt-snowflake",
 }
 _SHOWN_NODES: Final = 10
 _LOGIN_SECONDS: Final = 30
@@ -97,7 +94,7 @@ def tenant_checks(settings: TenantSettings) -> list[Check]:
         Check(name, "target", "ok", f"{settings.target}, {settings.threads} threads"),
         *_key_checks(settings),
         _profile_check(settings),
-        _adapter_check(settings),
+        *_dbt_checks(settings),
         *_manifest_checks(settings),
     ]
 
@@ -156,8 +153,27 @@ def _version_checks() -> Iterator[Check]:
         yield _version_check(None, name)
 
 
-def _adapter_check(settings: TenantSettings) -> Check:
-    return _version_check(settings.tenant.name, _ADAPTER[settings.target])
+def _dbt_checks(settings: TenantSettings) -> Iterator[Check]:
+    """The adapter of the target; for a tenant with an environment of its own, dbt itself, too."""
+    tenant, adapter = settings.tenant, ADAPTER_OF_TARGET[settings.target]
+    interpreter = interpreter_of(settings)
+    if interpreter.environment is None:
+        yield _version_check(tenant.name, adapter)
+        return
+    if not interpreter.is_there:
+        yield Check(
+            tenant.name,
+            "environment",
+            "error" if settings.is_production else "warning",
+            f"is not made of {tenant.config.requirements}",
+            f"Run `apollo prepare {tenant.name} --target {settings.target}`.",
+        )
+        return
+    yield Check(tenant.name, "environment", "ok", f"{interpreter.environment}")
+    mend = f"Ask for it in {tenant.folder / (tenant.config.requirements or '')}."
+    for name, supported in (("python", ""), ("dbt-core", SUPPORTED_DBT), (adapter, "")):
+        version = interpreter.versions.get(name)
+        yield _known_version_check(tenant.name, name, version, supported, mend)
 
 
 def _version_check(tenant: str | None, name: str) -> Check:
@@ -165,8 +181,15 @@ def _version_check(tenant: str | None, name: str) -> Check:
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
+        version = None
+    return _known_version_check(tenant, name, version, _SUPPORTED.get(name, ""), mend)
+
+
+def _known_version_check(
+    tenant: str | None, name: str, version: str | None, supported: str, mend: str
+) -> Check:
+    if version is None:
         return Check(tenant, name, "error", "is not installed", mend)
-    supported = _SUPPORTED.get(name)
     if supported and Version(version) not in SpecifierSet(supported):
         return Check(tenant, name, "error", f"{version} is not supported ({supported})", mend)
     return Check(tenant, name, "ok", version)

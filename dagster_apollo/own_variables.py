@@ -24,6 +24,8 @@ HOST_VARIABLES: Final = frozenset(
 )
 """What a process needs to run on this host; every tenant's dbt gets them."""
 HOST_PREFIX: Final = "LC_"
+PYTHON_VARIABLES: Final = frozenset({"PYTHONPATH", "VIRTUAL_ENV"})
+"""Those of the host's that lead to Apollo's packages: none for a dbt of the tenant's own."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _HOST_PREFIXES: Final = (HOST_PREFIX, "LD_", "DYLD_", "PYTHON")
@@ -59,7 +61,10 @@ _DBT_FLAGS: Final = frozenset(
 decide what is parsed, selected and built, which has to be the same in all that Apollo starts. Where
 packages come from (DBT_PACKAGE_HUB_URL, DBT_DOWNLOAD_DIR) and the address that `dbt docs serve`
 listens at (DBT_HOST) decide nothing of that; any other DBT_ name is a project's own."""
-_PLATFORM_PREFIXES: Final = ("AWS_", "DAGSTER_", "PG", "POSTGRES", "RENDER_", "DATABASE_URL")
+_PLATFORM_PREFIXES: Final = (
+    *("AWS_", "DAGSTER_", "PG", "POSTGRES", "RENDER_", "DATABASE_URL"),
+    "UV_",  # of package indexes
+)
 _APOLLO_PREFIXES: Final = ("SNOWFLAKE_", "APOLLO_")
 _DBT_FLAG_PREFIXES: Final = ("DBT_ENGINE_", "DBT_LOG_", "DBT_RECORDER_")
 

@@ -41,6 +41,16 @@ class TenantPaths:
         return self.root / "runs"
 
     @property
+    def environments(self) -> Path:
+        """The virtual environment of the tenant's own dbt, where apollo.yml asks for one."""
+        return self.root / "environments"
+
+    @property
+    def pythons(self) -> Path:
+        """Versions of Python that such environments need and the host has not, for all tenants."""
+        return self.dagster_home / "pythons"
+
+    @property
     def duckdb_file(self) -> Path:
         """The embedded warehouse of target local."""
         return self.root / f"{self.identifier}.duckdb"

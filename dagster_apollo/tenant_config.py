@@ -4,10 +4,17 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from dagster_apollo.own_variables import require_passable, require_settable
 
@@ -77,10 +84,29 @@ def _json_mapping(value: object) -> object:
     return value
 
 
-def _root(value: str) -> str:
+def _is_below(value: str) -> bool:
     path = PurePosixPath(value)
-    if not value.strip() or path.is_absolute() or ".." in path.parts or "\0" in value:
+    return bool(value.strip()) and not (path.is_absolute() or ".." in path.parts or "\0" in value)
+
+
+def _root(value: str) -> str:
+    if not _is_below(value):
         raise ValueError("a path below the tenant's folder, relative to it, e.g. 'transform'")
+    return value
+
+
+def _requirements(value: str) -> str:
+    if not _is_below(value):
+        raise ValueError(
+            "a file below the tenant's folder, relative to it, e.g. 'requirements.txt'"
+        )
+    return value
+
+
+def _python(value: object) -> object:
+    """A version as text: YAML reads 3.10 as 3.1."""
+    if not isinstance(value, str) or not re.fullmatch(r"3\.\d{1,2}(\.\d{1,2})?", value, re.ASCII):
+        raise ValueError("a version of Python in quotes, e.g. '3.12'")
     return value
 
 
@@ -93,6 +119,7 @@ class TenantConfig(BaseModel):
         title=CONFIG_FILE,
         field_title_generator=lambda name, _: name,
         use_attribute_docstrings=True,  # they are what an editor shows
+        json_schema_extra={"dependentRequired": {"python": ["requirements"]}},
     )
 
     cron: Annotated[str, AfterValidator(_cron)] = "0 6 * * *"
@@ -107,6 +134,10 @@ class TenantConfig(BaseModel):
     """How many of the tenant's runs may execute at once on Snowflake; on DuckDB it is one."""
     root: Annotated[str, AfterValidator(_root)] | None = None
     """The folder that holds dbt_project.yml, relative to this file; unset: the only one."""
+    requirements: Annotated[str, AfterValidator(_requirements)] | None = None
+    """A requirements.txt, relative to this file: what the tenant's dbt gets an environment of."""
+    python: Annotated[str, BeforeValidator(_python)] | None = None
+    """The Python of that environment, such as '3.12'; unset: the one that Apollo runs on."""
     vars: Annotated[Mapping[str, Any], BeforeValidator(_json_mapping)] = Field(default_factory=dict)
     """dbt's `--vars`, the same for every command; a run's own win, key by key."""
     env: Mapping[
@@ -116,6 +147,15 @@ class TenantConfig(BaseModel):
     """Variables of dbt's environment, for `env_var()`, each a text; those of `env_from` win."""
     env_from: tuple[Annotated[str, AfterValidator(require_passable)], ...] = ()
     """Names of variables that pass from the environment of Apollo's process to dbt's."""
+
+    @model_validator(mode="after")
+    def _python_is_of_an_environment(self) -> Self:
+        if self.python is not None and self.requirements is None:
+            raise ValueError(
+                "`python:` decides for an environment of the tenant's own only; name the "
+                "packages of that environment, dbt among them, by `requirements:`"
+            )
+        return self
 
     @property
     def zone(self) -> ZoneInfo:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from dagster_apollo.errors import TenantError
 from dagster_apollo.names import identifier as identifier_of
 from dagster_apollo.names import legible
+from dagster_apollo.requirements import read_requirements
 from dagster_apollo.tenant_config import CONFIG_FILE, TenantConfig
 from dagster_apollo.tenant_root import PROJECT_FILE, find_root
 from dagster_apollo.yaml_files import read_mapping
@@ -132,10 +133,11 @@ def load_tenant(folder: Path) -> Tenant:
 
     Raises:
         TenantError: dbt_project.yml is missing, invalid or one of several, or apollo.yml is
-            invalid.
+            invalid, or names requirements that cannot be used.
     """
     config = _read_config(folder)
     root = find_root(folder, config.root)
+    read_requirements(folder, config)
     project_file = root / PROJECT_FILE
     project = read_mapping(project_file)
     project_name, profile_name = project.get("name"), project.get("profile")

@@ -12,6 +12,7 @@ from dagster_apollo.settings import TenantSettings
 
 _STEPS = {
     "waiting": "waiting for another process that prepares it",
+    "environment": "making its environment for dbt",
     "deps": "installing dbt packages",
     "parse": "parsing",
 }

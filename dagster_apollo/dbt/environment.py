@@ -8,7 +8,7 @@ variables and the tenant's own credentials, and nothing of Apollo's, Dagster's o
 from collections.abc import Mapping
 from pathlib import Path
 
-from dagster_apollo.own_variables import is_host_variable
+from dagster_apollo.own_variables import PYTHON_VARIABLES, is_host_variable
 from dagster_apollo.profiles import dbt_variables
 from dagster_apollo.settings import TenantSettings
 
@@ -28,7 +28,12 @@ def dbt_environment(
         host: the environment of this process, of which only the listed variables are taken.
         run_id: the Dagster run that dbt works for.
     """
-    inherited = {name: value for name, value in host.items() if is_host_variable(name)}
+    left_out = PYTHON_VARIABLES if settings.tenant.config.requirements else frozenset()
+    inherited = {
+        name: value
+        for name, value in host.items()
+        if is_host_variable(name) and name not in left_out
+    }
     return {
         **inherited,
         **settings.own_variables,

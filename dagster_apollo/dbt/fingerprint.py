@@ -7,15 +7,14 @@ A file changed within the clock's resolution of the last look is read again, as 
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from dagster_apollo.dbt.interpreter import interpreter_of
 from dagster_apollo.own_variables import SECRET_PREFIX
 from dagster_apollo.profiles import profile_of
 from dagster_apollo.settings import TenantSettings
@@ -40,7 +39,6 @@ _PATH_DEFAULTS: Final = {
     "function-paths": ["functions"],
     "docs-paths": [],
 }
-_DISTRIBUTIONS: Final = ("dbt-core", "dbt-adapters", "dbt-common", "dbt-duckdb", "dbt-snowflake")
 
 FileStamp = tuple[int, int, str]
 """Size in bytes, modification time in nanoseconds, SHA-256 of the content."""
@@ -65,6 +63,7 @@ def fingerprint(
         looked_at: when that look began, in nanoseconds since the epoch.
     """
     project_dir = settings.tenant.project_dir
+    interpreter = interpreter_of(settings)
     files = {
         name: _stamp(Path(name), known.get(name), looked_at)
         for name in sorted({os.fspath(path) for path in project_files(project_dir)})
@@ -82,21 +81,11 @@ def fingerprint(
             if not name.startswith(SECRET_PREFIX)
         },
         "vars": settings.tenant.config.vars,
-        "versions": versions(),
+        "environment": interpreter.environment.name if interpreter.environment else None,
+        "versions": dict(interpreter.versions),
     }
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     return Fingerprint(digest, files)
-
-
-def versions() -> dict[str, str]:
-    """The versions that a partial parse depends on, by distribution."""
-    found = {"python": platform.python_version()}
-    for name in _DISTRIBUTIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def project_files(project_dir: Path) -> Iterator[Path]:

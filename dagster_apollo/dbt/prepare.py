@@ -11,6 +11,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -24,9 +25,11 @@ from typing import Any, Final, Literal
 from dagster_apollo.dbt.digest import write_digest
 from dagster_apollo.dbt.environment import dbt_environment
 from dagster_apollo.dbt.fingerprint import FileStamp, Fingerprint, fingerprint
+from dagster_apollo.dbt.interpreter import interpreter_of
 from dagster_apollo.dbt.manifest import SchemaFinding, read_manifest, unrouted_nodes
 from dagster_apollo.dbt.messages import UNREACHABLE, error_messages, mend_of
-from dagster_apollo.dbt.process import output_of, start_dbt, stop_dbt
+from dagster_apollo.dbt.own_environment import make_environment, require_usable
+from dagster_apollo.dbt.process import output_of, start_dbt, start_process, stop_dbt
 from dagster_apollo.dbt.schema_routing import unrouted_message
 from dagster_apollo.dbt.variables import with_variables
 from dagster_apollo.errors import ApolloError, PrepareError
@@ -42,7 +45,10 @@ _RESULT_FILES: Final = (MANIFEST_FILE, DIGEST_FILE, PARTIAL_PARSE_FILE)
 _LOOK_EVERY_SECONDS: Final = 0.2
 _log = logging.getLogger(__name__)
 _DEPS_SILENCE_SECONDS: Final = 45
-"""dbt itself waits for a hub that does not answer for six times 30 seconds; git, for minutes."""
+"""dbt itself waits for a hub that does not answer for six times 30 seconds."""
+_GIT_SILENCE_SECONDS: Final = 120
+"""A host of a large repository may count its objects as long, before it sends the first."""
+_PACKAGE_FILES: Final = ("packages.yml", "dependencies.yml", "package-lock.yml")
 _NO_QUESTIONS: Final = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=15",
@@ -52,7 +58,7 @@ _NO_QUESTIONS: Final = {
 _running: set["subprocess.Popen[bytes]"] = set()
 _stopping = threading.Event()
 
-Step = Literal["waiting", "deps", "parse", "fresh", "done", "failed"]
+Step = Literal["waiting", "environment", "deps", "parse", "fresh", "done", "failed"]
 Progress = Callable[[TenantSettings, Step], None]
 
 
@@ -121,6 +127,8 @@ def check_freshness(settings: TenantSettings) -> Freshness:
         name: (stamp[0], stamp[1], stamp[2]) for name, stamp in state.get("files", {}).items()
     }
     now = fingerprint(settings, known, looked_at=state.get("looked_at", 0))
+    if not interpreter_of(settings).is_there:
+        return Freshness("the environment that its requirements ask for is not made", now)
     if not state:
         return Freshness("it was never prepared, or the last preparation did not finish", now)
     if state["digest"] != now.digest:
@@ -241,7 +249,7 @@ def _prepare_one(
     progress: Progress,
 ) -> Prepared:
     settings.tenant.require_sound()
-    with _locked(settings, progress):
+    with _locked(settings.paths.prepared, settings, progress):
         # looked at again under the lock: another process may have just done it
         note = settings.paths.prepared / FAILURE_FILE
         if not force and check_freshness(settings).is_fresh:
@@ -249,6 +257,7 @@ def _prepare_one(
             state = _read_state(settings.paths.prepared)
             return Prepared(settings, True, _findings(state.get("unrouted", ())))
         try:
+            _make_environment(settings, host, force, progress)
             environment = dbt_environment(settings, profiles_dir, host)
             result = _build(settings, environment, force, progress)
         except PrepareError as error:
@@ -256,6 +265,35 @@ def _prepare_one(
             raise
         note.unlink(missing_ok=True)
         return result
+
+
+def _make_environment(
+    settings: TenantSettings,
+    host: Mapping[str, str],
+    force: bool,  # noqa: FBT001
+    progress: Progress,
+) -> None:
+    """Make the tenant's own environment, if it has one that is not there yet."""
+    interpreter = interpreter_of(settings)
+    if interpreter.environment is None:
+        return
+    # the targets of a tenant share it, and each is prepared by itself
+    with _locked(settings.paths.environments, settings, progress):
+        if force or not interpreter.is_there:
+            progress(settings, "environment")
+            make_environment(settings, interpreter, host, _run_uv)
+    require_usable(settings, interpreter)
+
+
+def _run_uv(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> "subprocess.CompletedProcess[bytes]":
+    _require_not_stopping()
+    process = start_process(command, folder, environment)
+    with _noted(process):
+        output = output_of(process)
+    _require_not_stopping()
+    return subprocess.CompletedProcess(command, process.returncode, output)
 
 
 def _build(
@@ -269,7 +307,7 @@ def _build(
     with _staging(folder) as staging:
         if not force and (folder / PARTIAL_PARSE_FILE).exists():
             shutil.copy(folder / PARTIAL_PARSE_FILE, staging)  # dbt parses only what changed
-        if any((project_dir / file).exists() for file in ("packages.yml", "dependencies.yml")):
+        if any((project_dir / file).exists() for file in _PACKAGE_FILES[:2]):
             progress(settings, "deps")
             _run_dbt(settings, ["deps"], staging, environment)
         looked_at = time.time_ns()
@@ -314,30 +352,32 @@ def _run_dbt(
         PrepareError: it failed; dbt's own messages are in the text.
     """
     _require_not_stopping()
+    project_dir = settings.tenant.project_dir
+    silence = _patience_for_packages(project_dir) if arguments[0] == "deps" else None
+    variables = {
+        **_NO_QUESTIONS,
+        "DBT_DOWNLOADS_DIR": os.fspath(target_path / "downloads"),
+        **environment,
+        "DBT_TARGET_PATH": os.fspath(target_path),
+        "DBT_LOG_PATH": os.fspath(target_path),
+        "DBT_LOG_FORMAT": "json",
+        "DBT_LOG_FORMAT_FILE": "debug",
+    }
     process = start_dbt(
         with_variables(arguments, settings.tenant.config.vars),
-        project_dir=settings.tenant.project_dir,
-        environment={
-            **_NO_QUESTIONS,
-            **environment,
-            "DBT_TARGET_PATH": os.fspath(target_path),
-            "DBT_LOG_PATH": os.fspath(target_path),
-            "DBT_LOG_FORMAT": "json",
-            "DBT_LOG_FORMAT_FILE": "debug",
-        },
+        interpreter=interpreter_of(settings),
+        project_dir=project_dir,
+        environment=variables,
     )
-    _running.add(process)
     try:
-        silence = _DEPS_SILENCE_SECONDS if arguments[0] == "deps" else None
-        output = output_of(process, silence=silence)
+        with _noted(process):
+            downloads = Path(variables["DBT_DOWNLOADS_DIR"])
+            output = output_of(process, silence=silence, growing=downloads)
     except TimeoutError:
         raise PrepareError(
             f"dbt {arguments[0]} for tenant {settings.tenant.name} has got no answer for "
-            f"{_DEPS_SILENCE_SECONDS} seconds. {UNREACHABLE}"
+            f"{silence} seconds. {UNREACHABLE}"
         ) from None
-    finally:
-        stop_dbt(process)
-        _running.discard(process)
     if process.returncode != 0:
         messages = error_messages(output)
         raise PrepareError(
@@ -347,10 +387,29 @@ def _run_dbt(
         )
 
 
+def _patience_for_packages(project_dir: Path) -> int:
+    """How many seconds `dbt deps` may say and receive nothing."""
+    for name in _PACKAGE_FILES:
+        with contextlib.suppress(OSError):
+            if re.search(rb"\b(git|tarball)\b", (project_dir / name).read_bytes()):
+                return _GIT_SILENCE_SECONDS
+    return _DEPS_SILENCE_SECONDS
+
+
 @contextlib.contextmanager
-def _locked(settings: TenantSettings, progress: Progress) -> Iterator[None]:
-    """Hold the folder's lock; the system releases it with the process, however that ends."""
-    folder = settings.paths.prepared
+def _noted(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Let Ctrl-C find a process, and leave none behind."""
+    _running.add(process)
+    try:
+        yield
+    finally:
+        stop_dbt(process)
+        _running.discard(process)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, settings: TenantSettings, progress: Progress) -> Iterator[None]:
+    """Hold a folder's lock; the system releases it with the process, however that ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         waiting = False

@@ -5,12 +5,12 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from dagster_apollo.dbt.interpreter import APOLLOS_OWN, Interpreter
 from dagster_apollo.deaths import explain, memory_kills
 from dagster_apollo.errors import ApolloError
 
@@ -27,23 +27,50 @@ class DbtEndedError(ApolloError):
     """dbt did not end by itself, and nobody canceled its run: the cause is not the project."""
 
 
-def dbt_command(arguments: Sequence[str]) -> list[str]:
+def dbt_command(arguments: Sequence[str], interpreter: Interpreter = APOLLOS_OWN) -> list[str]:
     """The command line that runs dbt with the given arguments."""
-    return [sys.executable, os.fspath(_LAUNCHER), *arguments]
+    return [os.fspath(interpreter.python), os.fspath(_LAUNCHER), *arguments]
 
 
 def start_dbt(
-    arguments: Sequence[str], *, project_dir: Path, environment: Mapping[str, str]
+    arguments: Sequence[str],
+    *,
+    interpreter: Interpreter,
+    project_dir: Path,
+    environment: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
     """Start dbt with its output on a pipe.
 
+    Raises:
+        PrepareError: the tenant's own environment is not there.
+    """
+    with interpreter.held() as descriptors:
+        command = dbt_command(arguments, interpreter)
+        return start_process(command, project_dir, environment, descriptors)
+
+
+def start_process(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    descriptors: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start dbt, or what dbt needs, with its output on a pipe.
+
     It leads a process group of its own: a Ctrl-C at the terminal reaches it only through
     `stop_dbt`, once, since dbt takes a second one as a wish to leave queries running.
+
+    Args:
+        command: the command line.
+        folder: where to run it.
+        environment: its whole environment.
+        descriptors: file descriptors that it inherits.
     """
     process = subprocess.Popen(
-        dbt_command(arguments),
-        cwd=project_dir,
+        command,
+        cwd=folder,
         env=dict(environment),
+        pass_fds=descriptors,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -91,30 +118,49 @@ def stop_dbt(process: "subprocess.Popen[bytes]") -> None:
             process.wait(timeout=seconds)
 
 
-def output_of(process: "subprocess.Popen[bytes]", *, silence: float | None = None) -> bytes:
+def output_of(
+    process: "subprocess.Popen[bytes]",
+    *,
+    silence: float | None = None,
+    growing: Path | None = None,
+) -> bytes:
     """All that a process writes, until its end.
 
     Args:
         process: as `start_dbt` returns it.
         silence: how many seconds it may write nothing; None: as many as it takes.
+        growing: a folder of its downloads; what comes in there is a sign of life, too.
 
     Raises:
-        TimeoutError: it wrote nothing for that long. It still runs.
+        TimeoutError: there was no sign of life for that long. It still runs.
     """
     if process.stdout is None:
         return b""
     chunks: list[bytes] = []
+    size = 0
     with process.stdout as pipe, selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while True:
             if not selector.select(silence):
-                raise TimeoutError
+                if (now := _bytes_below(growing)) == size:
+                    raise TimeoutError
+                size = now
+                continue
             chunk = os.read(pipe.fileno(), _CHUNK)
             if not chunk:
                 break
             chunks.append(chunk)
     process.wait()
     return b"".join(chunks)
+
+
+def _bytes_below(folder: Path | None) -> int:
+    size = 0
+    for root, _, names in os.walk(folder) if folder else ():
+        for name in names:
+            with contextlib.suppress(OSError):  # git renames what has come in
+                size += Path(root, name).lstat().st_size
+    return size
 
 
 _started: weakref.WeakSet["subprocess.Popen[bytes]"] = weakref.WeakSet()

@@ -21,7 +21,7 @@ from pydantic import PrivateAttr
 
 from dagster_apollo.dbt.drain import Drain
 from dagster_apollo.dbt.environment import dbt_environment
-from dagster_apollo.dbt.fingerprint import versions
+from dagster_apollo.dbt.interpreter import Interpreter, interpreter_of
 from dagster_apollo.dbt.prepare import PARTIAL_PARSE_FILE
 from dagster_apollo.dbt.process import start_dbt, stop_dbt
 from dagster_apollo.dbt.stock import (
@@ -164,14 +164,17 @@ class TenantDbtResource(DbtCliResource):
 
     _settings: TenantSettings = PrivateAttr()
     _project: DbtProject = PrivateAttr()
+    _interpreter: Interpreter = PrivateAttr()
     _observer: RunObserver | None = PrivateAttr(default=None)
 
     def __init__(
         self, settings: TenantSettings, project: DbtProject, observer: RunObserver | None = None
     ) -> None:
+        # any executable: it is not used here, and must be there although dbt's may not be
         super().__init__(project_dir=project, dbt_executable=sys.executable)
         self._settings = settings
         self._project = project
+        self._interpreter = interpreter_of(settings)
         self._observer = observer
 
     def cli(
@@ -195,7 +198,8 @@ class TenantDbtResource(DbtCliResource):
             target_path: dbt's target directory; by default one of the run's own.
 
         Raises:
-            ApolloError: the target directory cannot be written.
+            ApolloError: the target directory cannot be written, or the tenant's own environment is
+                not there.
         """
         run_id = context.run.run_id if context else None
         if run_id:
@@ -207,6 +211,7 @@ class TenantDbtResource(DbtCliResource):
         )
         process = start_dbt(
             with_variables(args, self._settings.tenant.config.vars),
+            interpreter=self._interpreter,
             project_dir=Path(self.project_dir),
             environment={
                 **environment,
@@ -225,7 +230,7 @@ class TenantDbtResource(DbtCliResource):
             target_path=target_path,
             raise_on_error=raise_on_error,
             context=context,
-            cli_version=Version(versions()["dbt-core"]),
+            cli_version=Version(self._interpreter.versions["dbt-core"]),
         )
         invocation.observer = self._observer
         if self._observer:

@@ -8,7 +8,7 @@ from dagster import AssetCheckKey, AssetKey
 from dagster._utils.warnings import disable_dagster_warnings
 from packaging.version import Version
 
-from dagster_apollo.dbt.fingerprint import versions
+from dagster_apollo.dbt.interpreter import own_versions
 from dagster_apollo.dbt.manifest import Manifest, asset_nodes, read_manifest
 from dagster_apollo.dbt.stock import DbtProject, get_asset_check_key_for_test, utils
 from dagster_apollo.dbt.translator import TenantTranslator
@@ -90,7 +90,7 @@ def _select_unique_ids(**selection: Any) -> AbstractSet[str]:  # noqa: ANN401
 
     cleanup_event_logger()  # dbt would print a warning of a criterion that matches nothing
     name = "DBT_PYTHON_VERSION"  # absent otherwise, see stock.py
-    setattr(utils, name, Version(versions()["dbt-core"]))
+    setattr(utils, name, Version(own_versions()["dbt-core"]))
     try:
         return utils.select_unique_ids(**selection)
     finally:

@@ -19,6 +19,7 @@ VALID: list[dict[str, Any]] = [
     {"cron": "0 5 * * *", "timezone": "Europe/London", "owners": ["team:data", "a@b.co"]},
     {"alert_route": "pager", "pool_limit": 3},
     {"root": "transform", "vars": {"a": [1, {"b": None}]}},
+    {"requirements": "dbt/requirements.txt", "python": "3.12"},
     {"env": {"A": "text", "B": "5"}, "env_from": ["E"]},
 ]
 INVALID: list[dict[str, Any]] = [
@@ -28,6 +29,9 @@ INVALID: list[dict[str, Any]] = [
     {"pool_limit": 0},
     {"root": ["a"]},
     {"vars": ["a"]},
+    {"requirements": ["dbt-core"]},
+    {"requirements": "all.txt", "python": 3.1},
+    {"python": "3.12"},
     {"env": {"A": None}},
     {"env": {"A": False}},
     {"env": {"A": 83}},

@@ -1,6 +1,7 @@
 """What makes a prepared manifest stale, what does not, and what it costs to know."""
 
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dagster_apollo.dbt import fingerprint as module
-from dagster_apollo.dbt.fingerprint import Fingerprint, fingerprint, project_files, versions
+from dagster_apollo.dbt.fingerprint import Fingerprint, fingerprint, project_files
+from dagster_apollo.dbt.interpreter import own_versions
 from dagster_apollo.settings import TenantSettings, load
 
 pytestmark = pytest.mark.unit
@@ -212,16 +213,14 @@ def test_a_changed_or_removed_variable_of_the_tenants_own_changes_the_digest(roo
 def test_another_version_of_dbt_changes_the_digest(root, monkeypatch, name):
     before = digest(root)
     real = metadata.version
-    monkeypatch.setattr(
-        module.metadata, "version", lambda asked: "0.0" if asked == name else real(asked)
-    )
-    assert versions()[name] == "0.0"
+    monkeypatch.setattr(metadata, "version", lambda asked: "0.0" if asked == name else real(asked))
+    assert own_versions()[name] == "0.0"
     assert digest(root) != before
 
 
 def test_another_python_changes_the_digest(root, monkeypatch):
     before = digest(root)
-    monkeypatch.setattr(module.platform, "python_version", lambda: "3.99.0")
+    monkeypatch.setattr(platform, "python_version", lambda: "3.99.0")
     assert digest(root) != before
 
 
@@ -229,8 +228,8 @@ def test_an_adapter_that_is_not_installed_has_no_version(monkeypatch):
     def absent(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(module.metadata, "version", absent)
-    assert versions().keys() == {"python"}
+    monkeypatch.setattr(metadata, "version", absent)
+    assert own_versions().keys() == {"python"}
 
 
 # --- what does not count ---------------------------------------------------------------------

@@ -1,0 +1,1 @@
+select on_day from {{ ref('versions') }}
