@@ -4,6 +4,7 @@ import time
 from typing import Final
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._core.launcher import WorkerStatus
 from rich.console import Console
 
 from dagster_apollo.cli.build import build_tenant, exit_code
@@ -37,7 +38,10 @@ def resume_run(run_id: str, *, dry_run: bool) -> int:
     """
     console = Console(highlight=False, markup=False)
     with open_instance(load_process().dagster_home) as instance:
+        candidates = Candidates.open()
         run = instance.get_run_by_id(run_id)
+        if run and candidates is None and not run.is_finished:
+            run = _looked_after(instance, run)
         if run is None:
             raise ApolloError(f"There is no run {run_id}. Its page in the UI shows its whole id.")
         if run.status not in _RESUMABLE:
@@ -51,10 +55,19 @@ def resume_run(run_id: str, *, dry_run: bool) -> int:
             return 0
         if left.is_asset_run and not left:
             raise NothingLeftError(run_id)
-        candidates = Candidates.open()
         if candidates and candidates.has_daemon():
             return _ask(candidates, run_id, console)
         return _resume_here(instance, run, left, console)
+
+
+def _looked_after(instance: DagsterInstance, run: DagsterRun) -> DagsterRun | None:
+    """The run, recorded as failed if its process is gone: nobody else may be there to do so."""
+    launcher = instance.run_launcher
+    if launcher.supports_check_run_worker_health:
+        health = launcher.check_run_worker_health(run)
+        if health.status is WorkerStatus.FAILED:
+            instance.report_run_failed(run, health.msg)
+    return instance.get_run_by_id(run.run_id)
 
 
 def _show(run: DagsterRun, left: Remaining, console: Console) -> None:

@@ -110,20 +110,21 @@ class RunWorkers:
 
         Raises:
             NotOurRunError: another one is, or the run was given up.
+            DagsterPostgresException: the database stayed away for some six seconds.
         """
         claim = Claim(run_id, uuid.uuid4().hex)
-        row = self._first(
-            _CLAIM,
-            run_id=run_id,
-            worker=claim.worker,
-            server=server,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            beat_seconds=rhythm.beat_seconds,
-            lease_seconds=rhythm.lease_seconds,
-        )
-        if row is None:
-            raise NotOurRunError
+        values = {
+            "run_id": run_id,
+            "worker": claim.worker,
+            "server": server,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "beat_seconds": rhythm.beat_seconds,
+            "lease_seconds": rhythm.lease_seconds,
+        }
+        with self._pool.connect() as connection:  # which is patient
+            if connection.execute(_CLAIM, values).first() is None:
+                raise NotOurRunError
         return claim
 
     def beat(self, claim: Claim) -> DagsterRunStatus:

@@ -111,7 +111,10 @@ class ResumptionDaemon(IntervalDaemon[_Workspace]):
         if child and _was_made_here(child, candidate):  # and then the daemon died
             run, why = child.dagster_run, "see its event log"
         else:
-            decision = decide(_known(instance, parent, candidate, child, self._limit))
+            known = _known(instance, parent, candidate, child, self._limit)
+            if known.cause and INTERRUPTED_TAG not in parent.tags:
+                instance.add_run_tags(parent.run_id, {INTERRUPTED_TAG: known.cause})
+            decision = decide(known)
             if decision.action == "leave":
                 _explain_leaving(instance, parent, decision)
                 table.settle(parent.run_id, decision.why)
@@ -129,7 +132,7 @@ class ResumptionDaemon(IntervalDaemon[_Workspace]):
         if run.status is DagsterRunStatus.NOT_STARTED:
             instance.submit_run(run.run_id, workspace.create_request_context())
         table.settle(parent.run_id, why, run.run_id)
-        self._logger.info("Run %s goes on with run %s: %s", run.run_id, parent.run_id, why)
+        self._logger.info("Run %s is resumed by run %s: %s", parent.run_id, run.run_id, why)
 
 
 _ON_THE_WAY: Final = (DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING)

@@ -8,7 +8,6 @@ whose worker died is recorded with what killed it, once its dbt has ended, too.
 """
 
 import logging
-import socket
 import sys
 import threading
 import time
@@ -25,10 +24,8 @@ from dagster._grpc.types import ExecuteExternalJobArgs, StartRunResult
 from dagster._serdes import deserialize_value
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
 
-from dagster_apollo.deaths import explain, memory_kills
-from dagster_apollo.instance.launcher import CODE_SERVER_TAG, INTERRUPTED_TAG
-from dagster_apollo.instance.liveness import Cause
-from dagster_apollo.instance.run_workers import RunWorkers
+from dagster_apollo.instance.launcher import CODE_SERVER_TAG
+from dagster_apollo.services.run_deaths import RunDeaths
 from dagster_apollo.services.run_worker import RunProcesses
 from dagster_apollo.services.workers import (
     AdoptedProcess,
@@ -36,7 +33,6 @@ from dagster_apollo.services.workers import (
     Termination,
     Terminations,
     WorkerFiles,
-    dbt_of,
     interrupt,
     kill_tree,
 )
@@ -49,8 +45,6 @@ _ENDED_SECONDS: Final = 15.0
 _KILL_SECONDS: Final = 60.0
 """After which a worker is killed that was told to leave: it is stopped, or stuck."""
 _EXPLAIN_SECONDS: Final = 3.0
-_DBT_SECONDS: Final = 25.0
-"""A dbt that lost its worker may take that long to cancel its queries (dbt/launcher.py)."""
 _KILLED: Final = "terminated unexpectedly with exit code -"
 """What Dagster's server (1.13) says of a worker that a signal ended before the run began."""
 _END_THE_RUN: Final = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
@@ -80,9 +74,7 @@ class DrainingApiServer(DagsterApiServer):
         self._starting = 0
         self._drains = False
         self._ended_since: dict[str, float] = {}
-        self._died_at: dict[str, float] = {}
-        self._memory_kills = memory_kills()
-        self._workers = RunWorkers.open()
+        self._deaths = RunDeaths(instance)
         self.threads = FuturesAwareThreadPoolExecutor()
         super().__init__(
             server_termination_event=threading.Event(),
@@ -133,7 +125,7 @@ class DrainingApiServer(DagsterApiServer):
                 reply = super().StartRun(request, context)
             result = deserialize_value(reply.serialized_start_run_result, StartRunResult)
             if not result.success and _KILLED in (result.message or ""):
-                self._note(run_id, "killed")
+                self._deaths.note(run_id, "killed")
             return reply
         finally:
             with self._gate:
@@ -206,16 +198,10 @@ class DrainingApiServer(DagsterApiServer):
             run = self._own_instance.get_run_by_id(run_id)
             if run is None or run.is_finished or run.status == DagsterRunStatus.CANCELING:
                 return
-            self._note(run_id, "shutdown")
+            self._deaths.note(run_id, "shutdown")
             self._own_instance.report_engine_event(why, run, cls=self.__class__)
         except Exception as error:  # noqa: BLE001 - the run is stopped with or without it
             _log.warning("Run %s: its event log cannot say why (%s)", run_id, type(error).__name__)
-
-    def _note(self, run_id: str, cause: Cause) -> None:
-        """Say what of the platform ended a run: to people by a tag, to who resumes it by a row."""
-        self._own_instance.add_run_tags(run_id, {INTERRUPTED_TAG: cause})
-        if self._workers:
-            self._workers.note(run_id, cause)
 
     def _check_for_orphaned_runs(self) -> None:
         """Record the runs whose workers died; Dagster's server does so without their dbt."""
@@ -227,56 +213,16 @@ class DrainingApiServer(DagsterApiServer):
             }
         for run_id, process in dead.items():
             try:
-                is_settled = self._has_ended(run_id) and self._record_death(run_id, process)
+                if not self._deaths.settle(run_id, process):
+                    continue
             except Exception as error:  # noqa: BLE001 - its text may hold the URI
                 _log.warning("Run %s: its end is recorded later (%s)", run_id, type(error).__name__)
                 continue
-            if is_settled:
-                self._died_at.pop(run_id, None)
-                with self._execution_lock:
-                    if run_id in self._executions:
-                        self._clear_run(run_id)
+            with self._execution_lock:
+                if run_id in self._executions:
+                    self._clear_run(run_id)
         if self._shutdown_once_executions_finish_event.is_set() and not self.running():
             self._server_termination_event.set()
-
-    def _has_ended(self, run_id: str) -> bool:
-        """Whether nothing of a dead worker is left: what resumes its run must not meet its dbt."""
-        left = dbt_of(run_id)
-        if (
-            left
-            and time.monotonic() - self._died_at.setdefault(run_id, time.monotonic()) > _DBT_SECONDS
-        ):
-            for pid in left:
-                kill_tree(pid)
-        return not left
-
-    def _record_death(self, run_id: str, process: Any) -> bool:  # noqa: ANN401
-        """Record the end of a run whose worker died, unless it had ended before.
-
-        Returns:
-            Whether all there is to say has been said.
-        """
-        run = self._own_instance.get_run_by_id(run_id)
-        if run is None or run.is_finished or self._is_executed_elsewhere(run_id, process.pid):
-            return True
-        kills = memory_kills()
-        cause, sentence = explain(process.exitcode, out_of_memory=kills > self._memory_kills)
-        self._memory_kills = kills
-        if run.status is DagsterRunStatus.CANCELING:
-            self._own_instance.report_run_canceled(run, sentence)
-            return True
-        if cause and INTERRUPTED_TAG not in run.tags:
-            self._note(run_id, cause)
-        self._own_instance.report_run_failed(run, sentence)
-        _log.error("Run %s: %s", run_id, sentence)
-        return True
-
-    def _is_executed_elsewhere(self, run_id: str, pid: int | None) -> bool:
-        """Whether a worker has ended because another one executes its run."""
-        worker = self._workers.read(run_id) if self._workers else None
-        if worker is None or worker.pid is None:
-            return False
-        return (worker.host, worker.pid) != (socket.gethostname(), pid)
 
     def _stop(self, run_id: str) -> None:
         with self._execution_lock:

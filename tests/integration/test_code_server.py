@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from dagster import AssetKey, DagsterRunStatus, RunsFilter
+from dagster import AssetKey, DagsterEventType, DagsterRunStatus, RunsFilter
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import GRPC_INFO_TAG
@@ -122,6 +122,8 @@ def test_a_run_that_does_not_finish_in_time_is_failed_and_can_be_resumed(
     old = services.code_server(seconds=20)
     with open_home(services.env) as instance, control(instance) as ui:
         run_id = slow_run(services, ui)
+        kind = DagsterEventType.ASSET_MATERIALIZATION
+        wait_until(lambda: len(instance.all_logs(run_id, of_type=kind)) == 4)  # all but that one
         old.process.send_signal(signal.SIGTERM)
         # a run that is launched meanwhile waits for the next code server
         waiting = ui.launch(select="orders")

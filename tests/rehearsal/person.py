@@ -115,13 +115,13 @@ class Person:
         ).first.click()
         return self.page.locator("body")
 
-    def resume(self) -> str:
-        """Build what the run on the page did not get to, and return the new run."""
-        before = self.page.url
-        self.page.locator("button:has([aria-label=arrow_drop_down])").first.click()
-        self.page.get_by_text("From asset failure", exact=True).click()
-        self.page.wait_for_url(lambda url: "/runs/" in url and url != before)
-        return self.page.url.rsplit("/", 1)[-1].partition("?")[0]
+    def child_of(self, run_id: str) -> str:
+        """The run that goes on with another; none if there is none yet."""
+        for run in self.runs():
+            tags = {it["key"]: it["value"] for it in run["tags"]}
+            if tags.get("dagster/parent_run_id") == run_id:
+                return str(run["runId"])
+        return ""
 
     def lines(self) -> int:
         """How many lines of a log the page shows (it shows the last ones)."""
