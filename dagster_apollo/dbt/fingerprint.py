@@ -19,8 +19,8 @@ from dagster_apollo.own_variables import SECRET_PREFIX
 from dagster_apollo.profiles import profile_of
 from dagster_apollo.settings import TenantSettings
 
-_FORMAT: Final = 4
-"""Of what is prepared: a new one where the digest's fields or shape change (digest.py)."""
+_FORMAT: Final = 5
+"""Of what is prepared: a new one where the digest's fields, shape or names change (digest.py)."""
 _RACY_NANOSECONDS: Final = 2_000_000_000
 _ROOT_FILES: Final = (
     "dbt_project.yml",

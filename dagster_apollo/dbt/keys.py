@@ -6,7 +6,7 @@ takes stays as it is, since a new key has no history; the rest is mended here, i
 the digest is made from, by rules that give the same names each time (docs/tenants.md).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from dagster_apollo.dbt.check_places import attach_tests, settle_check_names
@@ -81,6 +81,8 @@ def _read_own_tables(manifest: Manifest) -> dict[str, str]:
 
     Projects read their seeds through source(). The two are one asset; but not where the node
     itself is made from the source (it reads what it wrote the last time): no asset may do so.
+    Nodes may be made from each other's tables, too, so each source is looked at in the graph in
+    which those before it are taken for their nodes already.
 
     Returns:
         The node of each such source.
@@ -90,11 +92,16 @@ def _read_own_tables(manifest: Manifest) -> dict[str, str]:
         for key, node in manifest["nodes"].items()
         if is_asset(node) and node.get("relation_name")
     }
-    same = {
-        key: own
-        for key, source in manifest["sources"].items()
-        if (own := by_relation.get(_relation(source))) and key not in _ancestors(manifest, own)
+    parents_of = {
+        key: node.get("depends_on", {}).get("nodes", [])
+        for kind in NODE_KINDS
+        for key, node in manifest.get(kind, {}).items()
     }
+    same: dict[str, str] = {}
+    for key, source in sorted(manifest["sources"].items()):
+        own = by_relation.get(_relation(source))
+        if own and key not in _ancestors(own, parents_of, same):
+            same[key] = own
     for node in manifest["nodes"].values() if same else ():
         parents = node.get("depends_on", {}).get("nodes", [])
         if not same.keys().isdisjoint(parents):
@@ -110,19 +117,25 @@ def _relation(node: Mapping[str, Any]) -> str:
     return str(node.get("relation_name") or "").replace('"', "").replace("`", "").lower()
 
 
-def _ancestors(manifest: Manifest, unique_id: str) -> set[str]:
+def _ancestors(
+    unique_id: str, parents_of: Mapping[str, Sequence[str]], same: Mapping[str, str]
+) -> set[str]:
+    """All that a node is made from, where some sources are nodes."""
     found: set[str] = set()
     waiting = [unique_id]
     while waiting:
-        node = manifest["nodes"].get(waiting.pop(), {})
-        parents = set(node.get("depends_on", {}).get("nodes", ())) - found
+        parents = {same.get(it, it) for it in parents_of.get(waiting.pop(), ())} - found
         found |= parents
         waiting += parents
     return found
 
 
 def _settle_keys(manifest: Manifest, same: Mapping[str, str]) -> None:
-    """Give those a key of their own whose default key cannot be used, or is another's already."""
+    """Give those a key of their own whose default key cannot be used, or is another's already.
+
+    Dagster names the outputs of one op by their keys' identifiers, so those of assets differ. A
+    source is no output: of it only the key itself counts.
+    """
     project = manifest["metadata"].get("project_name")
 
     def precedence(node: Node) -> tuple[bool, bool, str]:
@@ -131,12 +144,16 @@ def _settle_keys(manifest: Manifest, same: Mapping[str, str]) -> None:
 
     nodes = [node for node in manifest["nodes"].values() if is_asset(node)]
     sources = [source for key, source in manifest["sources"].items() if key not in same]
-    taken: set[str] = set()
+    identifiers: set[str] = set()
+    paths: set[Path] = set()
     for node in sorted([*nodes, *sources], key=precedence):
         path = tuple(legible(part, allowed=".-") for part in default_path(node))
-        if identifier(path) in taken:
+        own = node["resource_type"] != "source"
+        while path in paths or (own and identifier(path) in identifiers):
             path = (*path, _told_apart(node["unique_id"]))
-        taken.add(identifier(path))
+        paths.add(path)
+        if own:
+            identifiers.add(identifier(path))
         _set_path(node, path)
     for source, own in same.items():
         _set_path(manifest["sources"][source], default_path(manifest["nodes"][own]))

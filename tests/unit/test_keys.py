@@ -106,6 +106,35 @@ def test_keys_that_make_one_identifier_are_told_apart() -> None:
     }
 
 
+def test_of_a_source_only_the_key_itself_counts() -> None:
+    found = paths(
+        node("model", "shopify__orders"),
+        source("shopify", "orders"),
+        source("my-raw", "orders"),
+        source("my_raw", "orders"),
+    )
+    assert found == {
+        "model.shop.shopify__orders": ("shopify__orders",),
+        "source.shop.shopify.orders": ("shopify", "orders"),
+        "source.shop.my-raw.orders": ("my-raw", "orders"),
+        "source.shop.my_raw.orders": ("my_raw", "orders"),
+    }
+
+
+def test_a_key_that_was_told_apart_is_nobody_elses_either() -> None:
+    taken = {"dagster": {"asset_key": ["orders", "model.shop.orders"]}}
+    found = paths(
+        node("model", "a", config={"meta": {"dagster": {"asset_key": "orders"}}}),
+        node("model", "b", config={"meta": taken}),
+        node("model", "orders"),
+    )
+    assert found == {
+        "model.shop.a": ("orders",),
+        "model.shop.b": ("orders", "model.shop.orders"),
+        "model.shop.orders": ("orders", "model.shop.orders", "model.shop.orders"),
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
@@ -143,6 +172,20 @@ def test_a_source_that_a_node_reads_and_writes_stays_a_source() -> None:
     found = settled(model, source("raw", "orders", relation_name="db.raw.orders"))
     assert found["model.shop.orders"]["depends_on"]["nodes"] == ["source.shop.raw.orders"]
     assert default_path(found["source.shop.raw.orders"]) == ("raw", "orders")
+
+
+def test_sources_that_are_each_others_nodes_tables_close_no_cycle() -> None:
+    made = settled(
+        node("model", "a", "source.shop.raw.b", relation_name="db.raw.a"),
+        node("model", "b", "model.shop.between", relation_name="db.raw.b"),
+        node("model", "between", "source.shop.raw.a", config={"materialized": "ephemeral"}),
+        source("raw", "a", relation_name="db.raw.a"),
+        source("raw", "b", relation_name="db.raw.b"),
+    )
+    assert made["model.shop.between"]["depends_on"]["nodes"] == ["model.shop.a"]
+    assert made["model.shop.a"]["depends_on"]["nodes"] == ["source.shop.raw.b"]
+    assert default_path(made["source.shop.raw.a"]) == ("a",)
+    assert default_path(made["source.shop.raw.b"]) == ("raw", "b")
 
 
 def test_parents_that_do_not_exist_are_forgotten() -> None:
