@@ -88,6 +88,7 @@ def uv_environment(settings: TenantSettings, host: Mapping[str, str]) -> dict[st
         **plain,
         **prefixed,
         "UV_NO_CONFIG": "1",  # neither the project's uv.toml nor this user's
+        "UV_PYTHON_PREFERENCE": "system",  # the host's, where it has the version
         "UV_NO_PROGRESS": "1",
         "NO_COLOR": "1",
     }
@@ -198,9 +199,9 @@ def _failure(
         f"The environment of tenant {settings.tenant.name} cannot be made of {file}; uv, exit "
         f"code {result.returncode}:\n"
         + "\n".join(f"  {line}" for line in said.splitlines())
-        + "\nCorrect the requirements (or `python:` in apollo.yml), or let this host reach the "
-        "index that has them (UV_DEFAULT_INDEX, HTTPS_PROXY). Only wheels are installed: build "
-        "one of a package that has none. Then run `apollo prepare` again."
+        + "\nCorrect the requirements, or `python:` in apollo.yml, or install that Python, or let "
+        "this host reach where they come from (UV_DEFAULT_INDEX, HTTPS_PROXY). Only wheels are "
+        "installed: build one of a package that has none. Then run `apollo prepare` again."
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from dagster_apollo.dbt import prepare as preparation
 from dagster_apollo.dbt.prepare import NotPrepared, prepare_each
+from dagster_apollo.dbt.process import output_of, start_process, stop_dbt
 from dagster_apollo.runtime import start
 from tests.integration.conftest import MakeEnvironment, environment
 
@@ -64,7 +65,7 @@ def reasons(
         )
     env = apollo_env(tenants)
     with environment(env), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "_DEPS_SILENCE_SECONDS", 15)
+        patch.setattr(preparation, "_GIT_SILENCE_SECONDS", 15)
         runtime = start(environ=env)
         outcomes = prepare_each(runtime.settings.tenants, runtime.profiles_dir, env)
     assert all(isinstance(it, NotPrepared) for it in outcomes)
@@ -85,6 +86,33 @@ def test_the_error_says_what_cannot_be_had_and_what_to_do(
     assert [text for text in said if text not in reasons[tenant]] == []
     assert f"tenant {tenant}" in reasons[tenant]
     assert "Traceback" not in reasons[tenant]
+
+
+def test_what_says_nothing_goes_on_as_long_as_something_arrives(tmp_path: Path) -> None:
+    arrives = 'for part in 1 2 3 4; do sleep 0.5; echo "$part" >>pack; done'
+    for command, said in ((arrives, b"done\n"), ("sleep 60", None)):
+        process = start_process(["sh", "-c", f"{command}; echo done"], tmp_path, {"PATH": "/bin"})
+        try:
+            if said is None:
+                with pytest.raises(TimeoutError):
+                    output_of(process, silence=1, growing=tmp_path)
+            else:
+                assert output_of(process, silence=1, growing=tmp_path) == said
+        finally:
+            stop_dbt(process)
+
+
+@pytest.mark.parametrize(
+    ("packages", "seconds"),
+    [
+        ("packages: [{package: dbt-labs/dbt_utils, version: 1.3.0}]", 45),
+        ('packages:\n  - git: "https://example.com/large.git"\n', 120),
+        ("packages: [{tarball: https://example.com/large.tar.gz, name: large}]", 120),
+    ],
+)
+def test_large_packages_get_more_time(tmp_path: Path, packages: str, seconds: int) -> None:
+    (tmp_path / "packages.yml").write_text(packages)
+    assert preparation._patience_for_packages(tmp_path) == seconds
 
 
 def test_nothing_is_left_running(reasons: dict[str, str]) -> None:
