@@ -139,6 +139,16 @@ def migrate() -> None:
 
 
 @app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+) -> None:
+    """Show services, queue, runs, tenants, failures, ticks. Exit code 1: something is wrong."""
+    from dagster_apollo.cli.status import show_status
+
+    raise typer.Exit(show_status(as_json=as_json))
+
+
+@app.command()
 def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what goes as JSON.")] = False,
