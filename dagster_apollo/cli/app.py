@@ -32,6 +32,10 @@ TargetOption = Annotated[
     str | None, typer.Option("--target", "-t", help="local, dev or prod; wins over DBT_TARGET.")
 ]
 RoleOption = Annotated[str, typer.Option("--role", help="viewer, operator or admin.")]
+TenantsOption = Annotated[
+    str | None,
+    typer.Option("--tenants", metavar="A,B", help="Limit the role to tenants. [default: all]"),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -197,17 +201,19 @@ def webserver(
 def user_hash(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")],
     role: RoleOption = "viewer",
+    tenants: TenantsOption = None,
 ) -> None:
     """Ask for a password, and print the user's entry for APOLLO_USERS."""
     from dagster_apollo.cli.user import hash_user
 
-    hash_user(name, role=role)
+    hash_user(name, role=role, tenants=tenants)
 
 
 @token_app.command("create")
 def token_create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call the token.")],
     role: RoleOption = "viewer",
+    tenants: TenantsOption = None,
     days: Annotated[
         int | None, typer.Option("--days", min=1, max=3650, help="For how long it is valid.")
     ] = None,
@@ -215,7 +221,7 @@ def token_create(
     """Make a token, and print it this once."""
     from dagster_apollo.cli.token import create
 
-    create(name, role=role, days=days)
+    create(name, role=role, days=days, tenants=tenants)
 
 
 @token_app.command("list")

@@ -16,24 +16,25 @@ from dagster_apollo.errors import ApolloError, ConfigurationError, Problem
 from dagster_apollo.instance.database import engine_of
 from dagster_apollo.settings import load_process
 from dagster_apollo.web.audit import Audit
+from dagster_apollo.web.grants import Grant
 from dagster_apollo.web.identity import Identity
 from dagster_apollo.web.roles import Role
 from dagster_apollo.web.tokens import Tokens
 
 
-def create(name: str, *, role: str, days: int | None) -> None:
+def create(name: str, *, role: str, days: int | None, tenants: str | None = None) -> None:
     """Make a token and print it, this once.
 
     Raises:
         ApolloError: the name, the role or the database is not usable.
     """
     try:
-        parsed = Role.parse(role)
+        grant = Grant.of(role, tenants)
     except ValueError as error:
-        raise ApolloError(f"--role {error}.") from None
+        raise ApolloError(f"--role {error} (see --tenants, too).") from None
     operator = _operator()
     with _database() as engine, _recorded(engine, operator, "create token", name):
-        token = Tokens(engine).create(name, parsed, created_by=operator.name, days=days)
+        token = Tokens(engine).create(name, grant, created_by=operator.name, days=days)
     print(token)  # noqa: T201
     Console(stderr=True, highlight=False).print("  It is not shown again.")
 
@@ -74,7 +75,7 @@ def revoke(name: str) -> None:
 
 def _operator() -> Identity:
     """Who works at the command line, which takes the database's password."""
-    return Identity(f"cli:{getpass.getuser()}", Role.ADMIN, "local")
+    return Identity(f"cli:{getpass.getuser()}", Grant(Role.ADMIN), "local")
 
 
 def _recorded(

@@ -4,23 +4,23 @@ import getpass
 import sys
 
 from dagster_apollo.errors import ApolloError
+from dagster_apollo.web.grants import Grant
 from dagster_apollo.web.passwords import make_entry
-from dagster_apollo.web.roles import Role
 
 _LEAST_PASSWORD = 12
 
 
-def hash_user(name: str, *, role: str) -> None:
+def hash_user(name: str, *, role: str, tenants: str | None = None) -> None:
     """Ask for a password, and print the user's entry for APOLLO_USERS.
 
     Raises:
         ApolloError: the name or the role is not valid, or the password too short or too long.
     """
     try:
-        parsed = Role.parse(role)
+        grant = Grant.of(role, tenants)
     except ValueError as error:
-        raise ApolloError(f"--role {error}.") from None
-    entry = make_entry(name, parsed, _ask_password())
+        raise ApolloError(f"--role {error} (see --tenants, too).") from None
+    entry = make_entry(name, grant, _ask_password())
     print(entry)  # noqa: T201
 
 

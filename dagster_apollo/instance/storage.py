@@ -15,6 +15,7 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
 from dagster_apollo.instance.remaining import resume_what_remains
+from dagster_apollo.instance.tenant_tags import tag_tenants
 from dagster_apollo.settings import load_process
 
 
@@ -53,4 +54,5 @@ class InstanceStorage(DagsterStorage[DagsterInstance], ConfigurableClass):
         else:
             storage = DagsterSqliteStorage.from_local(os.fspath(process.dagster_home), inst_data)
         resume_what_remains(storage.run_storage)
+        tag_tenants(storage.run_storage)
         return storage

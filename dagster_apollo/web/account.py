@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from dagster_apollo.web.audit import Audit
+from dagster_apollo.web.grants import Grant
 from dagster_apollo.web.identity import address_of, identity_of
 from dagster_apollo.web.rendering import Endpoint, read_form, redirect, render, static
 from dagster_apollo.web.roles import Role
@@ -78,23 +79,23 @@ class AccountPages:
         form = await read_form(request)
         name, days = form.get("name", "").strip(), form.get("days", "").strip()
         try:
-            role = Role.parse(form.get("role", ""))
+            grant = Grant.of(form.get("role", ""), form.get("tenants", "").strip() or None)
             if days and not (_NUMBER.fullmatch(days) and 0 < int(days) <= _LONGEST_DAYS):
                 raise TokenError(f"The days must be a number from 1 to {_LONGEST_DAYS}.")
             token = await run_sync(
-                self._create_token, request, name, role, int(days) if days else None
+                self._create_token, request, name, grant, int(days) if days else None
             )
         except (TokenError, ValueError) as error:
             return await self._token_page(request, error=str(error), status=400)
         return await self._token_page(request, made=token, made_name=name)
 
-    def _create_token(self, request: Request, name: str, role: Role, days: int | None) -> str:
+    def _create_token(self, request: Request, name: str, grant: Grant, days: int | None) -> str:
         by = identity_of(request)
-        detail = {"role": str(role)} | ({"days": days} if days else {})
+        detail = {"role": str(grant)} | ({"days": days} if days else {})
         with self._audit.recorded(
             "create token", by=by, remote=address_of(request), target=name, detail=detail
         ):
-            return self._tokens.create(name, role, created_by=by.name, days=days)
+            return self._tokens.create(name, grant, created_by=by.name, days=days)
 
     async def revoke_token(self, request: Request) -> Response:
         """Make a token worthless."""

@@ -30,7 +30,7 @@ class AuditRecord:
         id: its number.
         at: when.
         actor: who.
-        role: their role.
+        role: their role, and the tenants that it is limited to.
         method: how they were recognised.
         action: what: `sign-in`, the name of a mutation, a method and path, …
         target: to what: runs, a backfill, a token.
@@ -94,7 +94,7 @@ class Audit:
         """
         values = {
             "actor": _plain(by.name) if by else UNKNOWN,
-            "role": str(by.role) if by else "none",
+            "role": str(by.grant) if by else "none",
             "method": by.method if by else "none",
             "action": _plain(action),
             "target": target and _plain(target),

@@ -35,6 +35,10 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 _log = logging.getLogger("apollo.web")
 
 
+class RefusedError(GraphQLError):
+    """A field or a mutation that whoever asks for it may not have."""
+
+
 @contextmanager
 def asked_by(role: Role) -> Iterator[None]:
     """Let errors in the block be told as to somebody of a role."""

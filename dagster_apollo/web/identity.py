@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from starlette.requests import HTTPConnection
 
+from dagster_apollo.web.grants import Grant
 from dagster_apollo.web.roles import Role
 
 Method = Literal["password", "oidc", "token", "local"]
@@ -20,18 +21,23 @@ class Identity:
 
     Args:
         name: the user's name, or the token's.
-        role: what they may do.
+        grant: what they may do, and of which tenants they see anything.
         method: how they were recognised.
         session_id: the session of a browser; None where there is none.
     """
 
     name: str
-    role: Role
+    grant: Grant
     method: Method
     session_id: str | None = None
 
+    @property
+    def role(self) -> Role:
+        """What they may do."""
+        return self.grant.role
 
-LOCAL_ADMIN: Final = Identity("local", Role.ADMIN, "local")
+
+LOCAL_ADMIN: Final = Identity("local", Grant(Role.ADMIN), "local")
 """Everyone, where the webserver is bound to loopback and no sign-in is configured."""
 
 

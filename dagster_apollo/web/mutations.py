@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from dagster import DagsterInstance
-from graphql import GraphQLError, GraphQLObjectType, GraphQLResolveInfo, GraphQLSchema
+from graphql import GraphQLObjectType, GraphQLResolveInfo, GraphQLSchema
 from starlette.requests import HTTPConnection
 
 from dagster_apollo.web.audit import Audit
+from dagster_apollo.web.context import RoleRequestContext
+from dagster_apollo.web.errors import RefusedError
 from dagster_apollo.web.identity import Identity, address_of, identity_of
 from dagster_apollo.web.launches import OWN_TAGS, launched_by, tag_cancelled, tag_terminated
+from dagster_apollo.web.limits.mutations import require_theirs
+from dagster_apollo.web.limits.scope import NotForLimitedError
 from dagster_apollo.web.roles import (
     LAUNCHES,
     ROLE_OF_FIELD,
@@ -40,10 +44,7 @@ from dagster_apollo.web.targets import (
 
 _Resolver = Callable[..., Any]
 _CANCEL_BACKFILL: Final = "cancelPartitionBackfill"
-
-
-class RefusedError(GraphQLError):
-    """A mutation, or a field, that its caller's role does not allow."""
+_INVALID_CONFIG: Final = "RunConfigValidationInvalid"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ def _guarded(name: str, resolve: _Resolver, audit: Audit) -> _Resolver:
     @functools.wraps(resolve)
     def guarded(root: object, info: GraphQLResolveInfo, **arguments: object) -> object:
         call = _allow(name, info, arguments, audit)
+        context: RoleRequestContext = info.context
+        info = info._replace(context=context.whole)
         with launched_by(call.identity.name if call.name in LAUNCHES else None):
             try:
                 result = resolve(root, info, **arguments)
@@ -101,6 +104,7 @@ def _guarded(name: str, resolve: _Resolver, audit: Audit) -> _Resolver:
         if inspect.isawaitable(result):
             return _awaited(result, audit, call)
         _complete(audit, call, result)
+        _require_tellable(result, call)
         return result
 
     return guarded
@@ -115,7 +119,20 @@ async def _awaited(result: Awaitable[object], audit: Audit, call: _Call) -> obje
             _complete(audit, call, error)
             raise
     _complete(audit, call, value)
+    _require_tellable(value, call)
     return value
+
+
+def _require_tellable(result: object, call: _Call) -> None:
+    """Keep from limited people what is said of a configuration that is not valid.
+
+    It names all that the job could be configured with, which is all tenants'.
+
+    Raises:
+        RefusedError: the result says that.
+    """
+    if call.identity.grant.is_limited and _INVALID_CONFIG in failures(result):
+        raise RefusedError("The run's configuration is not valid: isPipelineConfigValid says why.")
 
 
 def _allow(
@@ -124,14 +141,21 @@ def _allow(
     """Decide on a call, and record it before anything is done.
 
     Raises:
-        RefusedError: the caller's role does not allow it.
+        RefusedError: the caller's role does not allow it, or it is about other tenants.
     """
     detail = details(arguments)
+    context: RoleRequestContext = info.context
     identity, number = _require(
-        name, role_for_mutation(name), info, audit, about=joined(targets(arguments)), detail=detail
+        name,
+        role_for_mutation(name),
+        info,
+        audit,
+        about=joined(targets(arguments)),
+        detail=detail,
+        arguments=arguments,
     )
     drop_own_tags(arguments)
-    return _Call(name, identity, info.context.instance, arguments, detail, number)
+    return _Call(name, identity, context.whole.instance, arguments, detail, number)
 
 
 def _require(
@@ -142,15 +166,27 @@ def _require(
     *,
     about: str | None,
     detail: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, object] | None = None,
 ) -> tuple[Identity, int]:
     """Record who asks for something; returns who that is, and the number of the entry.
 
+    Args:
+        name: what is asked for.
+        needed: the least role that may have it.
+        info: the request.
+        audit: the audit log.
+        about: to what it is to be done.
+        detail: what else is recorded.
+        arguments: those of a mutation; None: it is a field of something that is seen already.
+
     Raises:
-        RefusedError: the caller's role does not allow it.
+        RefusedError: the caller's role does not allow it, or it is about other tenants.
     """
-    connection = cast("HTTPConnection", info.context.source)
+    context: RoleRequestContext = info.context
+    connection = cast("HTTPConnection", context.source)
     identity = identity_of(connection)
-    allowed = identity.role >= needed
+    refusal = _refusal(name, needed, identity, context, arguments)
+    allowed = refusal is None
     number = audit.record(
         name,
         by=identity,
@@ -159,12 +195,30 @@ def _require(
         target=about,
         detail=detail,
     )
-    if not allowed:
-        raise RefusedError(
-            f"{name} needs the role {needed}; you have the role {identity.role}.",
-            extensions={"code": "FORBIDDEN"},
-        )
+    if refusal is not None:
+        raise RefusedError(refusal, extensions={"code": "FORBIDDEN"})
     return identity, number
+
+
+def _refusal(
+    name: str,
+    needed: Role,
+    identity: Identity,
+    context: RoleRequestContext,
+    arguments: Mapping[str, object] | None,
+) -> str | None:
+    """Why somebody is refused something; None where they are not."""
+    if identity.role < needed:
+        return f"{name} needs the role {needed}; you have the role {identity.role}."
+    if context.scope is None:
+        return None
+    if arguments is None:
+        return str(NotForLimitedError(name))
+    try:
+        require_theirs(name, arguments, context)
+    except NotForLimitedError as error:
+        return str(error)
+    return None
 
 
 def drop_own_tags(arguments: object) -> None:

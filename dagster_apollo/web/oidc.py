@@ -20,6 +20,7 @@ from starlette.responses import RedirectResponse
 
 from dagster_apollo.errors import ApolloError
 from dagster_apollo.web.contract import WebSettings
+from dagster_apollo.web.grants import greatest
 from dagster_apollo.web.identity import Identity
 from dagster_apollo.web.oidc_contract import OidcSettings
 
@@ -64,11 +65,11 @@ def admit(claims: Mapping[str, Any], settings: OidcSettings) -> Identity:
             raise NotAdmittedError("Your mail domain is not let in here.")
     groups = claims.get(settings.groups_claim)
     names = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []
-    roles = [role for group, role in settings.roles.items() if group in names]
-    role = max(roles, default=settings.default_role)
-    if role is None:
+    granted = [grant for group, grant in settings.grants.items() if group in names]
+    grant = greatest(granted) or settings.default_grant
+    if grant is None:
         raise NotAdmittedError("None of your groups is let in here.")
-    return Identity(email if verified else _other_name(claims), role, "oidc")
+    return Identity(email if verified else _other_name(claims), grant, "oidc")
 
 
 def _other_name(claims: Mapping[str, Any]) -> str:
@@ -196,7 +197,7 @@ class Provider:
         if not identity:
             raise ValueError("no ID token")
         wanted = {"email", "email_verified"} | (
-            {self._settings.groups_claim} if self._settings.roles else set()
+            {self._settings.groups_claim} if self._settings.grants else set()
         )
         if wanted <= identity.keys() or "userinfo_endpoint" not in self._client.server_metadata:
             return identity

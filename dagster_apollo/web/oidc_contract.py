@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from dagster_apollo.contract import Environment, Line, validate
 from dagster_apollo.errors import Problem
 from dagster_apollo.web.addresses import is_loopback, items, split_url
-from dagster_apollo.web.roles import ROLES_TEXT, Role
+from dagster_apollo.web.grants import GRANT_TEXT, Grant
 
 ANY: Final = "*"
 
@@ -23,8 +23,8 @@ class OidcEnvironment(Environment):
         "APOLLO_OIDC_CLIENT_SECRET": "Set it to the client secret that the provider gave",
         "APOLLO_OIDC_DOMAINS": "Set it to comma-separated mail domains, such as example.com",
         "APOLLO_OIDC_GROUPS_CLAIM": "Set it to the name of the claim that lists the groups",
-        "APOLLO_OIDC_ROLES": f"Set it to group=role,... with the roles {ROLES_TEXT}",
-        "APOLLO_OIDC_DEFAULT_ROLE": f"Set it to one of {ROLES_TEXT}, or unset it",
+        "APOLLO_OIDC_ROLES": f"Set it to group=role,... where a role is {GRANT_TEXT}",
+        "APOLLO_OIDC_DEFAULT_ROLE": f"Set it to {GRANT_TEXT}, or unset it",
         "APOLLO_OIDC_SCOPES": "Set it to blank-separated scopes, openid among them, or unset it",
     }
 
@@ -48,8 +48,8 @@ class OidcSettings:
         client_secret: Apollo's secret there.
         domains: mail domains whose verified addresses are let in; None: whatever the address.
         groups_claim: the claim that lists a person's groups.
-        roles: a group's role.
-        default_role: the role of a person in no such group; None: they are refused.
+        grants: what a group may do.
+        default_grant: what a person in no such group may do; None: they are refused.
         scopes: what the provider is asked for.
     """
 
@@ -58,8 +58,8 @@ class OidcSettings:
     client_secret: SecretStr
     domains: frozenset[str] | None
     groups_claim: str
-    roles: Mapping[str, Role]
-    default_role: Role | None
+    grants: Mapping[str, Grant]
+    default_grant: Grant | None
     scopes: str
 
 
@@ -95,28 +95,28 @@ def _connection_faults(values: OidcEnvironment) -> Iterator[tuple[str, str]]:
 
 
 def _settings(values: OidcEnvironment, faults: dict[str, str]) -> OidcSettings:
-    roles: dict[str, Role] = {}
+    grants: dict[str, Grant] = {}
     for item in items(values.apollo_oidc_roles):
         group, _, role = item.rpartition("=")  # a group's own name may hold one
         try:
-            roles[group.strip()] = Role.parse(role.strip())
+            grants[group.strip()] = Grant.parse(role.strip())
         except ValueError:
             faults["APOLLO_OIDC_ROLES"] = "has an item that is not group=role"
-    if "" in roles:
+    if "" in grants:
         faults["APOLLO_OIDC_ROLES"] = "has an item that is not group=role"
-    default_role = None
+    default_grant = None
     if values.apollo_oidc_default_role:
         try:
-            default_role = Role.parse(values.apollo_oidc_default_role)
+            default_grant = Grant.parse(values.apollo_oidc_default_role)
         except ValueError as error:
             faults["APOLLO_OIDC_DEFAULT_ROLE"] = str(error)
     domains = {item.lower().removeprefix("@") for item in items(values.apollo_oidc_domains)}
-    if default_role and not domains:
+    if default_grant and not domains:
         faults["APOLLO_OIDC_DOMAINS"] = (
             "is not set: with APOLLO_OIDC_DEFAULT_ROLE, everybody who has an account at the "
             f"provider would get in (where that is meant, set it to {ANY})"
         )
-    if not roles and not values.apollo_oidc_default_role:
+    if not grants and not values.apollo_oidc_default_role:
         faults.setdefault(
             "APOLLO_OIDC_ROLES",
             "is not set, nor is APOLLO_OIDC_DEFAULT_ROLE: nobody would get in",
@@ -127,7 +127,7 @@ def _settings(values: OidcEnvironment, faults: dict[str, str]) -> OidcSettings:
         client_secret=values.apollo_oidc_client_secret or SecretStr(""),
         domains=frozenset(domains) if domains - {ANY} else None,
         groups_claim=values.apollo_oidc_groups_claim,
-        roles=roles,
-        default_role=default_role,
+        grants=grants,
+        default_grant=default_grant,
         scopes=values.apollo_oidc_scopes,
     )

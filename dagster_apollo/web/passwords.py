@@ -11,6 +11,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from pydantic import SecretStr
 
 from dagster_apollo.errors import ApolloError
+from dagster_apollo.web.grants import Grant
 from dagster_apollo.web.roles import Role
 
 ADMIN_USER: Final = "admin"
@@ -30,18 +31,23 @@ class UserEntry:
 
     Args:
         name: the name, in lower case.
-        role: what the user may do.
+        grant: what the user may do.
         password_hash: the password's argon2id hash.
         credential: changes when the password does, and so ends the user's sessions.
     """
 
     name: str
-    role: Role
+    grant: Grant
     password_hash: str = field(repr=False)
     credential: str = field(repr=False)
 
+    @property
+    def role(self) -> Role:
+        """What the user may do."""
+        return self.grant.role
+
     def __str__(self) -> str:
-        return f"{self.name}:{self.role}:{self.password_hash}"
+        return f"{self.name}:{self.grant}:{self.password_hash}"
 
 
 def parse_users(text: str) -> tuple[list[UserEntry], list[str]]:
@@ -66,7 +72,7 @@ def parse_users(text: str) -> tuple[list[UserEntry], list[str]]:
 
 def _parse_entry(item: str) -> UserEntry:
     name, _, rest = item.partition(":")
-    role, _, password_hash = rest.partition(":")
+    grant, _, password_hash = rest.partition(":")
     if not password_hash:
         raise ValueError("is not NAME:ROLE:HASH")
     if not NAME_PATTERN.fullmatch(name):
@@ -81,7 +87,7 @@ def _parse_entry(item: str) -> UserEntry:
         raise ValueError("has a hash whose parameters argon2 does not allow")
     if parameters.memory_cost > _MOST_KIBIBYTES or parameters.time_cost > _MOST_ROUNDS:
         raise ValueError("has a hash that takes more than 128 MiB (m) or 10 rounds (t) to check")
-    return UserEntry(name, Role.parse(role), password_hash, password_hash)
+    return UserEntry(name, Grant.parse(grant), password_hash, password_hash)
 
 
 def _is_possible(parameters: argon2.Parameters) -> bool:
@@ -95,7 +101,7 @@ def _is_possible(parameters: argon2.Parameters) -> bool:
     )
 
 
-def make_entry(name: str, role: Role, password: str) -> UserEntry:
+def make_entry(name: str, grant: Grant, password: str) -> UserEntry:
     """Make an entry of APOLLO_USERS.
 
     Raises:
@@ -112,13 +118,13 @@ def make_entry(name: str, role: Role, password: str) -> UserEntry:
             "beginning with a letter or a digit."
         )
     password_hash = _HASHER.hash(password)
-    return UserEntry(name, role, password_hash, password_hash)
+    return UserEntry(name, grant, password_hash, password_hash)
 
 
 def admin_entry(password: SecretStr) -> UserEntry:
     """The user that APOLLO_ADMIN_PASSWORD makes."""
     value = password.get_secret_value()
-    return UserEntry(ADMIN_USER, Role.ADMIN, _HASHER.hash(value), value)
+    return UserEntry(ADMIN_USER, Grant(Role.ADMIN), _HASHER.hash(value), value)
 
 
 class Passwords:

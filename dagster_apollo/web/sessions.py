@@ -17,8 +17,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from dagster_apollo.instance.database import REVOKED_SESSION
 from dagster_apollo.web.contract import WebSettings
+from dagster_apollo.web.grants import Grant
 from dagster_apollo.web.identity import Identity, Method
-from dagster_apollo.web.roles import Role
 
 # __Host-: only this host, only over TLS (or to localhost), not from a subdomain
 SESSION_COOKIE: Final = "__Host-apollo_session"
@@ -35,7 +35,7 @@ class Session:
         id: the session; random.
         name: the user.
         method: how the user signed in.
-        role: what the user may do, as a number.
+        grant: what the user may do, as a text.
         binding: what the session stands and falls with (see `Sessions`).
         expires: when it ends, in seconds since 1970.
     """
@@ -43,7 +43,7 @@ class Session:
     id: str
     name: str
     method: Method
-    role: int
+    grant: str
     binding: str
     expires: int
 
@@ -69,13 +69,13 @@ class Sessions:
         self._revocations = 0
         self._lock = threading.Lock()
 
-    def start(self, name: str, role: Role, method: Method) -> tuple[str, Session]:
+    def start(self, name: str, grant: Grant, method: Method) -> tuple[str, Session]:
         """Begin a session; returns its cookie's value, too."""
         session = Session(
             id=secrets.token_urlsafe(18),
             name=name,
             method=method,
-            role=int(role),
+            grant=str(grant),
             binding=self._binding(name, method) or "",
             expires=int(self._clock() + self._settings.session_lifetime.total_seconds()),
         )
@@ -99,7 +99,7 @@ class Sessions:
         session = self.open(cookie)
         if session is None or self._is_revoked(session):
             return None
-        return Identity(session.name, Role(session.role), session.method, session.id)
+        return Identity(session.name, Grant.parse(session.grant), session.method, session.id)
 
     def revoke(self, session: Session) -> None:
         """End a session before its time; what has expired by itself is forgotten."""
@@ -141,11 +141,11 @@ class Sessions:
         """A fingerprint of what lets a user in; None where nothing does any more."""
         parts: tuple[str, ...]
         if method == "password" and (entry := self._settings.users.get(name)):
-            parts = (entry.name, str(entry.role), entry.credential)
+            parts = (entry.name, str(entry.grant), entry.credential)
         elif method == "oidc" and (oidc := self._settings.oidc):
-            roles = sorted(f"{group}={role}" for group, role in oidc.roles.items())
+            roles = sorted(f"{group}={grant}" for group, grant in oidc.grants.items())
             domains = sorted(oidc.domains or ())
-            groups = (oidc.groups_claim, *roles, str(oidc.default_role))
+            groups = (oidc.groups_claim, *roles, str(oidc.default_grant))
             parts = (oidc.issuer, oidc.client_id, *domains, *groups)
         else:
             return None

@@ -82,7 +82,7 @@ class SignInPages:
             known = self._passwords.find(name)
             await self._note(request, None, "sign-in", known.name if known else UNKNOWN)
             return self._sign_in_page(target, error=_WRONG, status=401)
-        return await self._begin(request, Identity(found.name, found.role, "password"), target)
+        return await self._begin(request, Identity(found.name, found.grant, "password"), target)
 
     def _try(self, name: str, password: str, address: str) -> UserEntry | Refusal | None:
         """Check a password, if there were not too many wrong ones; None: it is wrong."""
@@ -157,7 +157,7 @@ class SignInPages:
         await self._note(request, identity, "sign-in", **detail)
         if last := self._sessions.open(request.cookies.get(SESSION_COOKIE, "")):
             await run_sync(self._sessions.revoke, last)
-        cookie, _ = self._sessions.start(identity.name, identity.role, identity.method)
+        cookie, _ = self._sessions.start(identity.name, identity.grant, identity.method)
         response = redirect(target)
         seconds = int(self._settings.session_lifetime.total_seconds())
         _set_cookie(response, SESSION_COOKIE, cookie, seconds)

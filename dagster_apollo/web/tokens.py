@@ -12,9 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from dagster_apollo.errors import ApolloError
 from dagster_apollo.instance.database import API_TOKEN
+from dagster_apollo.web.grants import Grant
 from dagster_apollo.web.identity import Identity
 from dagster_apollo.web.passwords import NAME_PATTERN
-from dagster_apollo.web.roles import Role
 
 PREFIX: Final = "apollo_"
 """What a token begins with, so that scanners of source code can know one."""
@@ -34,7 +34,7 @@ class TokenRecord:
 
     Args:
         name: what it is called, for ever.
-        role: what it may do.
+        role: what it may do: its grant.
         created_at: when it was made.
         created_by: who made it.
         expires_at: when it ends by itself; None: never.
@@ -65,12 +65,12 @@ class Tokens:
     def __init__(self, engine: sqlalchemy.Engine) -> None:
         self._engine = engine
 
-    def create(self, name: str, role: Role, *, created_by: str, days: int | None = None) -> str:
+    def create(self, name: str, grant: Grant, *, created_by: str, days: int | None = None) -> str:
         """Make a token.
 
         Args:
             name: what to call it.
-            role: what it may do.
+            grant: what it may do.
             created_by: who makes it.
             days: for how long it is valid; None: until it is revoked.
 
@@ -89,7 +89,7 @@ class Tokens:
         values = {
             "name": name,
             "digest": _digest(token),
-            "role": str(role),
+            "role": str(grant),
             "created_by": created_by,
             "expires_at": func.now() + timedelta(days=days) if days else None,
         }
@@ -148,7 +148,7 @@ class Tokens:
                 return None
             if row[2]:
                 connection.execute(update(API_TOKEN).where(known).values(last_used_at=func.now()))
-        return Identity(f"{_ACTOR}{row[0]}", Role.parse(row[1]), "token")
+        return Identity(f"{_ACTOR}{row[0]}", Grant.parse(row[1]), "token")
 
 
 def _digest(token: str) -> str:

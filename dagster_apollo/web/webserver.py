@@ -25,7 +25,7 @@ from dagster_apollo.web.authentication import Authentication
 from dagster_apollo.web.compute_logs import download
 from dagster_apollo.web.context import RoleRequestContext
 from dagster_apollo.web.contract import WebSettings
-from dagster_apollo.web.errors import asked_by, is_outage, veil_errors, veiled
+from dagster_apollo.web.errors import RefusedError, asked_by, is_outage, veil_errors, veiled
 from dagster_apollo.web.front_door import FrontDoor
 from dagster_apollo.web.graphql_requests import (
     CheckedWebSocket,
@@ -44,7 +44,11 @@ from dagster_apollo.web.headers import (
 from dagster_apollo.web.health import Health
 from dagster_apollo.web.identity import identity_of
 from dagster_apollo.web.launches import stamp_launches
-from dagster_apollo.web.mutations import RefusedError, guard_fields, guard_mutations
+from dagster_apollo.web.limits.fields import limit_fields
+from dagster_apollo.web.limits.routes import limit_routes
+from dagster_apollo.web.limits.scope import NotForLimitedError
+from dagster_apollo.web.limits.workspace import Workspaces
+from dagster_apollo.web.mutations import guard_fields, guard_mutations
 from dagster_apollo.web.reports import reported_asset
 from dagster_apollo.web.threads import in_thread
 
@@ -70,6 +74,8 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
 
     def __init__(self, process_context: WorkspaceProcessContext, parts: Parts) -> None:
         self._parts = parts
+        self._workspaces = Workspaces()
+        self._files: list[BaseRoute] = []
         super().__init__(process_context, live_data_poll_rate=_POLL_MILLISECONDS)
         stamp_launches(process_context.instance)
 
@@ -78,6 +84,7 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
         schema = super().build_graphql_schema()
         guard_mutations(schema.graphql_schema, self._parts.audit)
         guard_fields(schema.graphql_schema, self._parts.audit)
+        limit_fields(schema.graphql_schema)
         veil_errors(schema)
         return schema
 
@@ -119,10 +126,16 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
     def build_routes(self) -> list[BaseRoute]:
         """Apollo's own routes, then Dagster's, whose last ones take every path."""
         stock: Sequence[BaseRoute] = super().build_routes()  # type: ignore[no-untyped-call]
-        return [*self._parts.health.routes(), *self._parts.pages, *stock]
+        limited = limit_routes([*self._parts.pages, *stock], self._files)
+        return [*self._parts.health.routes(), *limited]
+
+    def build_static_routes(self) -> list[BaseRoute]:
+        """The files of the UI."""
+        self._files = super().build_static_routes()  # type: ignore[no-untyped-call]
+        return self._files
 
     def _make_request_context(self, conn: HTTPConnection) -> RoleRequestContext:
-        return RoleRequestContext.of(self._process_context, conn)
+        return RoleRequestContext.of(self._process_context, conn, self._workspaces)
 
     @contextmanager
     def request_context(self, conn: HTTPConnection) -> Iterator[RoleRequestContext]:
@@ -176,8 +189,12 @@ class ApolloWebserver(DagsterWebserver[WorkspaceProcessContext, RoleRequestConte
 
     async def download_captured_logs_endpoint(self, request: Request) -> Response:
         """What a run printed, from whichever compute log manager there is."""
-        manager = self._process_context.instance.compute_log_manager
-        return await run_sync(download, manager, request.path_params["path"])
+        with self.request_context(request) as context:
+            manager = context.instance.compute_log_manager
+            try:
+                return await run_sync(download, manager, request.path_params["path"])
+            except NotForLimitedError:
+                raise HTTPException(404, "There is no such log.") from None
 
     async def download_debug_file_endpoint(self, request: Request) -> Response:
         """All that there is of a run, for who looks for an error."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dagster_apollo.errors import ConfigurationError
 from dagster_apollo.web import passwords
 from dagster_apollo.web.contract import load_web
+from dagster_apollo.web.grants import Grant
 from dagster_apollo.web.passwords import parse_users
 from dagster_apollo.web.roles import Role
 
@@ -184,9 +185,9 @@ def test_the_admin_password_makes_an_admin_whose_sessions_outlive_a_restart() ->
 def test_a_provider_is_read() -> None:
     settings = load_web("0.0.0.0", {**OIDC, "APOLLO_OIDC_ROLES": "eng=operator, a=b=admin"})
     assert settings.oidc
-    assert settings.oidc.roles == {"eng": Role.OPERATOR, "a=b": Role.ADMIN}
+    assert settings.oidc.grants == {"eng": Grant(Role.OPERATOR), "a=b": Grant(Role.ADMIN)}
     assert settings.oidc.domains is None
-    assert settings.oidc.default_role is None
+    assert settings.oidc.default_grant is None
     assert "s3cret" not in repr(settings)
     with_domains = load_web(
         "0.0.0.0", {**OIDC, "APOLLO_OIDC_ROLES": "e=viewer", "APOLLO_OIDC_DOMAINS": "@A.com, b.org"}

@@ -17,6 +17,7 @@ from dagster_apollo.web import passwords
 from dagster_apollo.web.addresses import host_of, is_loopback, is_own_origin, local_path
 from dagster_apollo.web.attempts import Attempts
 from dagster_apollo.web.contract import load_web
+from dagster_apollo.web.grants import Grant
 from dagster_apollo.web.headers import _completed
 from dagster_apollo.web.launches import stamped
 from dagster_apollo.web.mutations import drop_own_tags
@@ -157,7 +158,7 @@ def test_a_route_that_changes_something_unknown_is_for_admins(
 
 
 SESSIONS = Sessions(load_web("0.0.0.0", {**SIGN_IN, **URL}), sqlalchemy.create_engine("sqlite://"))
-COOKIE, SESSION = SESSIONS.start("ann", Role.ADMIN, "password")
+COOKIE, SESSION = SESSIONS.start("ann", Grant(Role.ADMIN), "password")
 
 
 @given(
@@ -177,7 +178,7 @@ def test_a_session_of_another_purpose_or_of_nobody_is_not_one() -> None:
     assert state.open(COOKIE) == {}
     assert SESSIONS.open(state.seal({"id": "x"})) is None
     for name, method in (("bob", "password"), ("ann", "oidc"), ("ann", "token"), ("ann", "local")):
-        stray, _ = SESSIONS.start(name, Role.ADMIN, method)  # type: ignore[arg-type]
+        stray, _ = SESSIONS.start(name, Grant(Role.ADMIN), method)  # type: ignore[arg-type]
         assert SESSIONS.open(stray) is None, (name, method)
 
 
@@ -198,8 +199,8 @@ def provider(**changes: Any) -> OidcSettings:
         "client_secret": SecretStr("s"),
         "domains": frozenset({"example.com"}),
         "groups_claim": "groups",
-        "roles": {"eng": Role.OPERATOR, "all": Role.VIEWER},
-        "default_role": None,
+        "grants": {"eng": Grant(Role.OPERATOR), "all": Grant(Role.VIEWER)},
+        "default_grant": None,
         "scopes": "openid",
     }
     return OidcSettings(**{**values, **changes})
@@ -247,7 +248,7 @@ def test_a_name_is_short_and_can_be_shown(wanted: str) -> None:
 
 
 def test_at_google_the_organization_counts_not_the_address() -> None:
-    google = provider(issuer="https://accounts.google.com", default_role=Role.VIEWER)
+    google = provider(issuer="https://accounts.google.com", default_grant=Grant(Role.VIEWER))
     assert admit({**CLAIMS, "hd": "example.com"}, google)
     for hd in ("evil.example", None):
         with pytest.raises(NotAdmittedError):
@@ -278,7 +279,7 @@ def test_a_password_is_checked_the_same_way_for_a_user_who_is_not_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     verified = []
-    entry = make_entry("ann", Role.ADMIN, "correct horse")
+    entry = make_entry("ann", Grant(Role.ADMIN), "correct horse")
     users = Passwords({"ann": entry})
     real = passwords._is_right
     monkeypatch.setattr(
@@ -294,7 +295,7 @@ def test_a_password_is_checked_the_same_way_for_a_user_who_is_not_there(
 def test_a_user_who_is_not_there_costs_as_much_as_the_costliest_one() -> None:
     costly = argon2.PasswordHasher(time_cost=2, memory_cost=64, parallelism=1).hash("x" * 12)
     entries, faults = passwords.parse_users(
-        f"ann:viewer:{costly} {make_entry('bob', Role.ADMIN, 'x')}"
+        f"ann:viewer:{costly} {make_entry('bob', Grant(Role.ADMIN), 'x')}"
     )
     assert not faults
     nobody = Passwords({entry.name: entry for entry in entries})._nobody
@@ -316,10 +317,10 @@ def test_a_hash_of_uncommon_cost_is_not_taken(parameters: str) -> None:
 
 
 def test_a_password_that_could_not_sign_in_is_not_hashed() -> None:
-    entry = make_entry("ann", Role.ADMIN, "x" * passwords.LONGEST_PASSWORD)
+    entry = make_entry("ann", Grant(Role.ADMIN), "x" * passwords.LONGEST_PASSWORD)
     assert Passwords({"ann": entry}).check("ann", "x" * passwords.LONGEST_PASSWORD)
     with pytest.raises(ApolloError, match="at most 1024"):
-        make_entry("ann", Role.ADMIN, "x" * (passwords.LONGEST_PASSWORD + 1))
+        make_entry("ann", Grant(Role.ADMIN), "x" * (passwords.LONGEST_PASSWORD + 1))
 
 
 def failed(attempts: Attempts, name: str, address: str) -> bool:

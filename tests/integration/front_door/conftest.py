@@ -3,8 +3,8 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,11 +21,32 @@ ServeSite = Callable[..., AbstractContextManager[Site]]
 @pytest.fixture(scope="session")
 def code_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeServer]:
     """Dagster's own gRPC server of the location in location.py."""
+    with _serving(LOCATION, "location.py", "defs", tmp_path_factory) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def code_servers_of_tenants(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[CodeServer, ...]]:
+    """Three tenants in one code location, and one in another: those of tenants_location.py."""
+    with ExitStack() as stack:
+        yield tuple(
+            stack.enter_context(_serving(name, "tenants_location.py", attribute, tmp_path_factory))
+            for name, attribute in (("shared", "shared"), ("initech", "apart"))
+        )
+
+
+@contextmanager
+def _serving(
+    name: str, file: str, attribute: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CodeServer]:
     port = free_port()
     home = tmp_path_factory.mktemp("code-server")
-    file = Path(__file__).with_name("location.py")
+    path = Path(__file__).with_name(file)
+    served = ["-f", str(path), "-a", attribute, "-p", str(port)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "dagster", "api", "grpc", "-f", str(file), "-p", str(port)],
+        [sys.executable, "-m", "dagster", "api", "grpc", *served],
         cwd=home,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -37,7 +58,7 @@ def code_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeServer
             assert process.poll() is None, "the code server has ended"
             assert time.monotonic() < deadline, "the code server does not answer"
             time.sleep(0.2)
-        yield CodeServer(LOCATION, "127.0.0.1", port)
+        yield CodeServer(name, "127.0.0.1", port)
     finally:
         process.terminate()
         process.wait(30)
@@ -61,12 +82,15 @@ def serve_site(
     """Serve a front door with a database of its own: `with serve_site(NAME="value") as site`."""
 
     def make(
-        bind: str = "0.0.0.0", *, server: CodeServer = code_server, **others: str
+        bind: str = "0.0.0.0",
+        *,
+        servers: Sequence[CodeServer] = (code_server,),
+        **others: str,
     ) -> AbstractContextManager[Site]:
         return serve(
             make_database(_migrated_template),
             tmp_path_factory.mktemp("home"),
-            server,
+            servers,
             variables(**others),
             bind,
         )

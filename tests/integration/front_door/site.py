@@ -3,7 +3,7 @@
 import contextlib
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
 from dagster_apollo.services.contract import CodeServer
 from dagster_apollo.services.workspace import CodeServers
 from dagster_apollo.web.contract import load_web
+from dagster_apollo.web.grants import Grant
 from dagster_apollo.web.roles import Role
 from dagster_apollo.web.server import serving
 from dagster_apollo.web.tokens import Tokens
@@ -29,7 +30,7 @@ from tests.integration.conftest import environment
 
 URL = "https://apollo.example.com"
 SECRET = "s" * 20 + secrets.token_hex(20)
-PASSWORDS = {name: f"{name}-{secrets.token_hex(8)}" for name in ("vera", "otto", "ada")}
+PASSWORDS = {name: f"{name}-{secrets.token_hex(8)}" for name in ("vera", "otto", "ada", "lia")}
 ROLES = {"vera": Role.VIEWER, "otto": Role.OPERATOR, "ada": Role.ADMIN}
 _CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 _HASHES = {name: _CHEAP.hash(password) for name, password in PASSWORDS.items()}
@@ -42,6 +43,11 @@ def users(**roles: Role) -> str:
     return "\n".join(
         f"{name}:{roles.get(name, role)}:{_HASHES[name]}" for name, role in ROLES.items()
     )
+
+
+def limited_user(*tenants: str) -> str:
+    """An entry of lia, a viewer of some tenants."""
+    return f"lia:{Grant(Role.VIEWER, frozenset(tenants))}:{_HASHES['lia']}"
 
 
 def variables(**others: str) -> dict[str, str]:
@@ -81,11 +87,12 @@ class Site:
         client.cookies.set("__Host-apollo_session", self.cookies[name])
         return client
 
-    def script(self, role: Role) -> TestClient:
-        """A script with a token of a role: no cookie, no origin."""
-        name = f"script-{role}"
+    def script(self, role: Role, *tenants: str) -> TestClient:
+        """A script with a token of a role, limited to tenants or not: no cookie, no origin."""
+        grant = Grant(role, frozenset(tenants) if tenants else None)
+        name = f"script-{role}" + "".join(f"-{tenant}" for tenant in tenants)
         if name not in self.tokens:
-            self.tokens[name] = Tokens(self.engine).create(name, role, created_by="test")
+            self.tokens[name] = Tokens(self.engine).create(name, grant, created_by="test")
         return self.bearer(self.tokens[name])
 
     def bearer(self, token: str) -> TestClient:
@@ -110,7 +117,7 @@ class Site:
 def serve(
     uri: str,
     home: Path,
-    code_server: CodeServer,
+    code_servers: Sequence[CodeServer],
     environ: Mapping[str, str],
     bind: str = "0.0.0.0",
 ) -> Iterator[Site]:
@@ -120,7 +127,7 @@ def serve(
     with (
         environment({"DAGSTER_PG_URI": uri, "DAGSTER_HOME": str(home), "HOME": str(home)}),
         open_instance(home, RELEASE_CONFIG) as instance,
-        serving(settings, database, instance, CodeServers((code_server,))) as app,
+        serving(settings, database, instance, CodeServers(tuple(code_servers))) as app,
         contextlib.ExitStack() as stack,
     ):
         engine = engine_of(database)

@@ -7,10 +7,12 @@ import oidc_provider_mock
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
 from dagster_apollo.services.contract import CodeServer
-from tests.integration.conftest import MakeDatabase, free_port
+from tests.integration.conftest import MakeDatabase, environment, free_port
+from tests.integration.front_door import tenants_location
 from tests.integration.front_door.process import Webserver, webserver
-from tests.integration.front_door.site import PASSWORDS, variables
+from tests.integration.front_door.site import PASSWORDS, limited_user, variables
 from tests.ui.support import open_browser
 
 pytestmark = pytest.mark.ui
@@ -191,3 +193,73 @@ def test_somebody_signs_in_at_a_provider(
             page.wait_for_url("**/runs")
             expect(page.get_by_role("link", name="ann@example.com")).to_be_visible()
             context.close()
+
+
+@pytest.fixture(scope="module")
+def shared(
+    make_database: MakeDatabase,
+    _migrated_template: str,
+    code_servers_of_tenants: tuple[CodeServer, ...],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Webserver, str]]:
+    """Tenants that share a webserver, each of which has run; the id of acme's run."""
+    uri, home = make_database(_migrated_template), tmp_path_factory.mktemp("shared")
+    defs = tenants_location.shared
+    with (
+        environment({"DAGSTER_PG_URI": uri, "DAGSTER_HOME": str(home)}),
+        open_instance(home, RELEASE_CONFIG) as instance,
+    ):
+        ids = [
+            defs.resolve_job_def(f"{name}_build")
+            .execute_in_process(instance=instance, raise_on_error=False)
+            .run_id
+            for name in ("acme", "globex")
+        ]
+    environ = variables(
+        APOLLO_PUBLIC_URL="",
+        APOLLO_USERS=limited_user("acme"),
+        **{
+            f"APOLLO_CODE_SERVER_{server.name.upper()}": f"{server.host}:{server.port}"
+            for server in code_servers_of_tenants
+        },
+    )
+    with webserver(tmp_path_factory.mktemp("shared-web"), uri, **environ) as started:
+        yield started, ids[0]
+
+
+def test_somebody_who_is_limited_to_a_tenant_sees_only_that(
+    browser: Browser, shared: tuple[Webserver, str]
+) -> None:
+    started, run_id = shared
+    context = browser.new_context(base_url=started.url, viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    complaints: list[str] = []
+    told: list[str] = []
+    page.on("console", lambda it: complaints.append(it.text) if it.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    sign_in(page, "lia", "/runs")
+    for path, text in (
+        ("/runs", "acme_build"),
+        (f"/runs/{run_id}", "STEP_SUCCESS"),
+        ("/assets", "acme"),
+        ("/asset-groups", "orders"),
+        ("/assets/acme/orders?view=overview", "rows"),
+        ("/assets/acme/orders?view=checks", "acme_orders_are_there"),
+        ("/assets/acme/orders?view=lineage", "orders"),
+        ("/locations/shared/jobs/acme_build", "orders"),
+        ("/locations/shared/jobs/acme_build/runs", "acme_build"),
+        ("/automation", "acme_build_schedule"),
+        ("/jobs", "acme_source_freshness"),
+        ("/locations/shared/schedules/acme_build_schedule", "acme_build"),
+        ("/deployment/locations", "shared"),
+        ("/overview/activity/timeline", "Timeline"),
+    ):
+        page.goto(path)
+        expect(page.get_by_text(text).first).to_be_visible(timeout=_PATIENCE)
+        page.wait_for_load_state("networkidle")
+        html = page.content()
+        told += [f"{path}: {name}" for name in ("globex", "hooli", "initech") if name in html]
+        expect(page.get_by_text("is not available for people")).to_have_count(0)
+    context.close()
+    assert told == []
+    assert complaints == []

@@ -106,7 +106,7 @@ def test_a_database_that_does_not_answer_costs_those_their_turn_who_need_it(
     answers: list[int] = []
     with (
         proxy_before(migrated_uri) as proxy,
-        serve(proxy.uri, tmp_path, code_server, variables()) as site,
+        serve(proxy.uri, tmp_path, [code_server], variables()) as site,
     ):
 
         async def scenario() -> None:

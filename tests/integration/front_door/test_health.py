@@ -86,7 +86,7 @@ def test_readiness_goes_with_everything_that_it_takes(
 def test_a_code_location_that_is_not_loaded_is_missing(
     serve_site: ServeSite, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serve_site(server=CodeServer("shop", "127.0.0.1", free_port())) as site:
+    with serve_site(servers=[CodeServer("shop", "127.0.0.1", free_port())]) as site:
         register_daemon(site)
         beat(site.instance)
         with caplog.at_level(logging.INFO, "apollo.health"):

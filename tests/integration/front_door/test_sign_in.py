@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dagster_apollo.instance.database import engine_of
 from dagster_apollo.web import front_door
 from dagster_apollo.web.contract import load_web
+from dagster_apollo.web.grants import Grant
 from dagster_apollo.web.roles import Role
 from dagster_apollo.web.sessions import Sessions
 from dagster_apollo.web.tokens import Tokens
@@ -125,7 +126,7 @@ def test_another_process_of_the_same_release_learns_of_a_sign_out(
     here, there = (
         Sessions(load_web("0.0.0.0", variables()), site.engine, clock=lambda: now) for _ in "ab"
     )
-    cookie, session = here.start("vera", Role.VIEWER, "password")
+    cookie, session = here.start("vera", Grant(Role.VIEWER), "password")
     assert there.identify(cookie)
     here.revoke(session)
     assert here.identify(cookie) is None
@@ -137,7 +138,7 @@ def test_another_process_of_the_same_release_learns_of_a_sign_out(
 def test_a_sign_out_counts_though_the_session_was_just_looked_up(site: Site) -> None:
     engine = engine_of(site.uri, pool_size=2)
     sessions = Sessions(load_web("0.0.0.0", variables()), engine)
-    cookie, session = sessions.start("vera", Role.VIEWER, "password")
+    cookie, session = sessions.start("vera", Grant(Role.VIEWER), "password")
     asked: list[int] = []
 
     def sign_out_meanwhile(*arguments: object) -> None:
