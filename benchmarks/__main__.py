@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -42,7 +42,10 @@ def main(arguments: Sequence[str]) -> None:
         sizes = with_rounds(sizes, options.rounds)
     if options.growth:
         sizes = replace(sizes, growth=tuple(options.growth))
-    measurements = {**all_measurements(sizes), **scale_measurements(sizes)}
+    measurements: dict[str, Callable[[Bench], list[Row] | Column]] = {
+        **all_measurements(sizes),
+        **scale_measurements(sizes),
+    }
     if unknown := [it for it in options.only if not named(it, measurements)]:
         known = ", ".join(measurements)
         sys.exit(f"There is no measurement {', '.join(unknown)}; there are {known}.")
