@@ -182,6 +182,20 @@ def test_the_admin_password_makes_an_admin_whose_sessions_outlive_a_restart() ->
     assert "is set beside an entry of the same user" in twice["APOLLO_ADMIN_PASSWORD"]
 
 
+def test_users_and_groups_are_limited_as_is_written() -> None:
+    acme = Grant(Role.VIEWER, frozenset({"acme"}))
+    environ = {**OIDC, "APOLLO_USERS": f"ann:{acme}:{HASH}", "APOLLO_OIDC_ROLES": f"eng={acme}"}
+    settings = load_web("0.0.0.0", environ)
+    assert settings.users["ann"].grant == acme
+    assert settings.oidc
+    assert settings.oidc.grants == {"eng": acme}
+    for wrong in ("viewer@", "admin@acme", "viewer@a,b"):
+        found = problems(
+            **{**environ, "APOLLO_USERS": f"ann:{wrong}:{HASH}", "APOLLO_OIDC_ROLES": f"e={wrong}"}
+        )
+        assert {"APOLLO_USERS", "APOLLO_OIDC_ROLES"} <= found.keys(), wrong
+
+
 def test_a_provider_is_read() -> None:
     settings = load_web("0.0.0.0", {**OIDC, "APOLLO_OIDC_ROLES": "eng=operator, a=b=admin"})
     assert settings.oidc

@@ -1,6 +1,7 @@
 """What people get who are limited to tenants: the rules, and that what has no rule is refused."""
 
 import abc
+import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from dagster._core.storage.runs import RunStorage
 from dagster._core.storage.schedules import ScheduleStorage
 from dagster._core.workspace.workspace import CurrentWorkspace
 
+from dagster_apollo.cli.user import hash_user
+from dagster_apollo.errors import ApolloError
 from dagster_apollo.instance.tenant_tags import TENANT_TAG, with_tenant
 from dagster_apollo.web.grants import Grant, greatest
 from dagster_apollo.web.limits.events import LimitedEvents
@@ -64,6 +67,17 @@ def test_of_several_grants_the_highest_role_counts_where_it_was_given() -> None:
     assert greatest([viewer, Grant(Role.VIEWER)]) == Grant(Role.VIEWER)
     assert greatest([Grant(Role.VIEWER), operator]) == operator
     assert greatest([]) is None
+
+
+def test_the_command_line_writes_an_entry_with_its_limits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a password that is long\n"))
+    hash_user("ann", role="viewer", tenants="globex,acme")
+    assert capsys.readouterr().out.startswith("ann:viewer@acme+globex:$argon2id$")
+    for role, tenants in (("viewer", ""), ("admin", "acme")):
+        with pytest.raises(ApolloError, match="--tenants"):
+            hash_user("ann", role=role, tenants=tenants)
 
 
 def run(tags: dict[str, str], *assets: AssetKey, checks: list[AssetCheckKey] | None = None) -> Any:

@@ -1,6 +1,7 @@
 """The front door's decisions, each by itself."""
 
 import string
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -182,6 +183,15 @@ def test_a_session_of_another_purpose_or_of_nobody_is_not_one() -> None:
         assert SESSIONS.open(stray) is None, (name, method)
 
 
+def test_a_session_keeps_its_limits_and_one_of_an_earlier_release_is_over() -> None:
+    limited = Grant(Role.VIEWER, frozenset({"acme"}))
+    cookie, session = SESSIONS.start("ann", limited, "password")
+    assert SESSIONS.open(cookie) == session
+    assert Grant.parse(session.grant) == limited
+    earlier = {name: value for name, value in asdict(session).items() if name != "grant"}
+    assert SESSIONS.open(SESSIONS._serializer.dumps({**earlier, "role": 1})) is None
+
+
 def test_what_is_remembered_of_a_sign_in_is_forgotten_in_time() -> None:
     now = 1000.0
     state = SignInState(load_web("0.0.0.0", {**SIGN_IN, **URL}), clock=lambda: now)
@@ -207,6 +217,13 @@ def provider(**changes: Any) -> OidcSettings:
 
 
 CLAIMS = {"sub": "1", "email": "Ann@Example.com", "email_verified": True, "groups": ["all", "eng"]}
+
+
+def test_somebody_of_several_groups_sees_the_tenants_of_those_with_the_highest_role() -> None:
+    grants = {"all": Grant.parse("viewer@acme"), "eng": Grant.parse("viewer@globex")}
+    assert str(admit(CLAIMS, provider(grants=grants)).grant) == "viewer@acme+globex"
+    grants["eng"] = Grant.parse("operator@globex")
+    assert str(admit(CLAIMS, provider(grants=grants)).grant) == "operator@globex"
 
 
 def test_somebody_is_admitted_by_domain_and_group() -> None:
