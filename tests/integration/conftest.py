@@ -10,7 +10,6 @@ import contextlib
 import gzip
 import hashlib
 import http.client
-import io
 import json
 import os
 import re
@@ -26,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import jwt
@@ -40,8 +39,10 @@ from dagster import DagsterInstance
 
 from dagster_apollo.cli import main
 from dagster_apollo.contract import ProcessEnvironment, TenantEnvironment
+from dagster_apollo.dbt import process as dbt_process
 from dagster_apollo.instance.home import open_instance
 from dagster_apollo.paths import CHECKOUT
+from tests.forked_dbt import module_with_forked_dbt
 
 SMALL = CHECKOUT / "tests" / "projects" / "dbt_small"
 WILLIAMGRANT = CHECKOUT / "tenants" / "dbt_williamgrant"
@@ -168,23 +169,53 @@ def run_python(code: str, env: Mapping[str, str]) -> "subprocess.CompletedProces
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _forked_dbt() -> Iterator[None]:
+    """dbt that this process starts need not be imported each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dbt_process, "subprocess", module_with_forked_dbt())
+        yield
+
+
 @pytest.fixture(scope="session")
 def call_apollo() -> RunApollo:
-    """As `run_apollo`, within this process: for commands that do not run anything in Dagster."""
+    """As `run_apollo`, within this process: where the process is not what is tested.
+
+    It saves the import of Dagster and that of dbt, which are most of what a command costs.
+    """
 
     def call(args: Sequence[str], env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-        out, err = io.StringIO(), io.StringIO()
-        with environment(env), pytest.MonkeyPatch.context() as patch:
+        with (
+            tempfile.TemporaryFile("w+") as out,
+            tempfile.TemporaryFile("w+") as err,
+            environment(env),
+            pytest.MonkeyPatch.context() as patch,
+        ):
             patch.setattr(tempfile, "tempdir", env["TMPDIR"])
             patch.setattr(sys, "argv", ["apollo", *args])
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            with _written_to(out, 1), _written_to(err, 2):
                 try:
                     main()
                 except SystemExit as ended:
                     code = ended.code
-        return subprocess.CompletedProcess(args, int(code or 0), out.getvalue(), err.getvalue())
+            written = [file.seek(0) or file.read() for file in (out, err)]
+        return subprocess.CompletedProcess(args, int(code or 0), *written)
 
     return call
+
+
+@contextlib.contextmanager
+def _written_to(file: IO[str], number: int) -> Iterator[None]:
+    """Send what this process writes to 1 or 2, by Python's stream and by number, to a file."""
+    redirect = {1: contextlib.redirect_stdout, 2: contextlib.redirect_stderr}[number]
+    saved = os.dup(number)
+    os.dup2(file.fileno(), number)
+    try:
+        with open(number, "w", closefd=False) as stream, redirect(stream):
+            yield
+    finally:
+        os.dup2(saved, number)
+        os.close(saved)
 
 
 @pytest.fixture(scope="session")

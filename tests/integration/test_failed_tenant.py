@@ -46,9 +46,9 @@ def env(copy_tenants: CopyTenants, apollo_env: MakeEnvironment) -> dict[str, str
 
 
 @pytest.fixture(scope="module")
-def prepared(env: dict[str, str], run_apollo: RunApollo) -> str:
+def prepared(env: dict[str, str], call_apollo: RunApollo) -> str:
     """What `apollo prepare` said."""
-    ended = run_apollo(["prepare"], env)
+    ended = call_apollo(["prepare"], env)
     assert ended.returncode == 2
     return ended.stderr
 
@@ -162,7 +162,22 @@ def test_definitions_that_dagster_refuses_fail_their_tenant_alone(
     keys = repository.asset_graph.get_all_asset_keys()
     assert {key for key in keys if key.path[0] == "broken"} == {FAILED}
     assert AssetKey(["sound", "marts", "orders"]) in keys
-    assert "marts" in (repository.asset_graph.get(FAILED).description or "")
+    description = repository.asset_graph.get(FAILED).description or ""
+    assert "DagsterInvalidDefinitionError" in description
+    assert "marts" not in description  # nor anything else that such an error quotes
+
+
+def test_of_tenants_that_dagster_takes_alone_but_not_together_the_first_is_taken(
+    env: dict[str, str], prepared: str
+) -> None:
+    """Such as acme and acme_dbt: an op of the one has the name of a job of the other."""
+    with environment(env):
+        sound = load().of(["sound"])[0]
+    settings = [replace(sound, tenant=replace(sound.tenant, name=name)) for name in ("a", "b", "c")]
+    one, other = (Definitions(assets=[AssetSpec([name, "orders"])]) for name in ("a", "c"))
+    taken, refused = code_location._told_apart(list(zip(settings, [one, one, other], strict=True)))
+    assert [it.tenant.name for it, _ in taken] == ["a", "c"]
+    assert [it.tenant.name for it, _ in refused] == ["b"]
 
 
 def test_where_no_tenant_loads_there_is_nothing_to_serve(

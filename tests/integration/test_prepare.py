@@ -18,11 +18,11 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def env(
-    copy_tenants: CopyTenants, apollo_env: MakeEnvironment, run_apollo: RunApollo
+    copy_tenants: CopyTenants, apollo_env: MakeEnvironment, call_apollo: RunApollo
 ) -> dict[str, str]:
     """Two prepared tenants, prepared side by side."""
     env = apollo_env(copy_tenants(dbt_small=SMALL, acme=SMALL))
-    result = run_apollo(["prepare"], env)
+    result = call_apollo(["prepare"], env)
     assert result.returncode == 0, result.stderr
     return env
 
@@ -71,12 +71,12 @@ def test_the_poison_would_have_been_noticed(env: dict[str, str], run_apollo: Run
 
 
 def test_a_changed_model_prepares_its_own_tenant_only(
-    env: dict[str, str], run_apollo: RunApollo
+    env: dict[str, str], call_apollo: RunApollo
 ) -> None:
     before, others = stamps(env), stamps(env, "acme")
     model = project(env) / "models" / "orders.sql"
     model.write_text(model.read_text() + "-- changed\n")
-    result = run_apollo(["prepare"], env)
+    result = call_apollo(["prepare"], env)
     assert result.returncode == 0, result.stderr
     assert "small: prepared" in result.stderr
     assert "acme: nothing to prepare" in result.stderr
@@ -84,26 +84,26 @@ def test_a_changed_model_prepares_its_own_tenant_only(
     assert stamps(env, "acme") == others
 
 
-def test_a_touched_file_is_not_a_changed_one(env: dict[str, str], run_apollo: RunApollo) -> None:
+def test_a_touched_file_is_not_a_changed_one(env: dict[str, str], call_apollo: RunApollo) -> None:
     os.utime(project(env) / "models" / "customers.sql")
-    assert run_apollo(["prepare", "small"], env).stderr.count("nothing to prepare") == 1
+    assert call_apollo(["prepare", "small"], env).stderr.count("nothing to prepare") == 1
 
 
 @pytest.mark.parametrize("content", ["", '{"nodes": {"model.small.orders": {"na', "{}"])
 def test_a_damaged_manifest_is_prepared_again(
-    env: dict[str, str], run_apollo: RunApollo, content: str
+    env: dict[str, str], call_apollo: RunApollo, content: str
 ) -> None:
     (prepared(env) / "manifest.json").write_text(content)
-    doctor = run_apollo(["doctor", "small", "--json"], env)
+    doctor = call_apollo(["doctor", "small", "--json"], env)
     finding = {check["name"]: check for check in json.loads(doctor.stdout)}["manifest"]
     assert finding["status"] == "warning"
     assert "manifest.json is missing or damaged" in finding["finding"]
-    assert run_apollo(["prepare", "small"], env).returncode == 0
+    assert call_apollo(["prepare", "small"], env).returncode == 0
     assert "nodes" in json.loads((prepared(env) / "manifest.json").read_text())
 
 
 def test_a_crash_in_the_middle_leaves_a_tenant_that_is_visibly_not_prepared(
-    copy_tenants: CopyTenants, apollo_env: MakeEnvironment, run_apollo: RunApollo
+    copy_tenants: CopyTenants, apollo_env: MakeEnvironment, call_apollo: RunApollo
 ) -> None:
     env = apollo_env(copy_tenants(dbt_small=SMALL))
     command = [sys.executable, "-m", "dagster_apollo.cli", "prepare"]
@@ -115,7 +115,7 @@ def test_a_crash_in_the_middle_leaves_a_tenant_that_is_visibly_not_prepared(
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     assert not (prepared(env) / "state.json").exists()
-    result = run_apollo(["prepare"], env)
+    result = call_apollo(["prepare"], env)
     assert result.returncode == 0, result.stderr
     assert (prepared(env) / "state.json").exists()
     assert not (prepared(env) / ".staging").exists()
@@ -137,12 +137,12 @@ def test_two_preparations_at_once_do_the_work_once(
 
 
 def test_a_project_that_does_not_parse_is_reported_in_dbts_words(
-    env: dict[str, str], run_apollo: RunApollo
+    env: dict[str, str], call_apollo: RunApollo
 ) -> None:
     model = project(env) / "models" / "typo.sql"
     model.write_text("select * from {{ ref('no_such_model') }}")
     try:
-        result = run_apollo(["prepare"], env)
+        result = call_apollo(["prepare"], env)
     finally:
         model.unlink()
     assert result.returncode == 2
@@ -163,14 +163,14 @@ def test_a_project_that_does_not_parse_is_reported_in_dbts_words(
 def test_an_invalid_project_file_is_named_with_its_fault(
     copy_tenants: CopyTenants,
     apollo_env: MakeEnvironment,
-    run_apollo: RunApollo,
+    call_apollo: RunApollo,
     content: str,
     said: str,
 ) -> None:
     env = apollo_env(copy_tenants(dbt_small=SMALL))
     (project(env) / "dbt_project.yml").write_text(content)
     for command, code in ((["prepare"], 2), (["build"], 2), (["tenant", "list"], 0)):
-        result = run_apollo(command, env)
+        result = call_apollo(command, env)
         assert result.returncode == code
         printed = result.stderr if code else result.stdout
         assert said in printed
@@ -179,20 +179,20 @@ def test_an_invalid_project_file_is_named_with_its_fault(
 
 
 def test_a_folder_without_a_project_is_an_error_that_names_it(
-    copy_tenants: CopyTenants, apollo_env: MakeEnvironment, run_apollo: RunApollo
+    copy_tenants: CopyTenants, apollo_env: MakeEnvironment, call_apollo: RunApollo
 ) -> None:
     env = apollo_env(copy_tenants(dbt_small=SMALL))
     project(env, "dbt_empty").mkdir()
-    result = run_apollo(["prepare"], env)
+    result = call_apollo(["prepare"], env)
     assert result.returncode == 2
     assert "dbt_empty" in result.stderr
     assert "dbt_project.yml" in result.stderr
 
 
 def test_an_unknown_tenant_is_an_error_that_lists_those_there_are(
-    env: dict[str, str], run_apollo: RunApollo
+    env: dict[str, str], call_apollo: RunApollo
 ) -> None:
-    result = run_apollo(["prepare", "nobody"], env)
+    result = call_apollo(["prepare", "nobody"], env)
     assert result.returncode == 2
     assert "acme, small" in result.stderr
 

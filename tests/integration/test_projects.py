@@ -102,9 +102,9 @@ def env(root: Path, before: dict[str, int], apollo_env: MakeEnvironment) -> dict
 
 
 @pytest.fixture(scope="module")
-def build(env: dict[str, str], run_apollo: RunApollo) -> "subprocess.CompletedProcess[str]":
+def build(env: dict[str, str], call_apollo: RunApollo) -> "subprocess.CompletedProcess[str]":
     """All of them, built by one command."""
-    ended = run_apollo(["build", "--json"], env)
+    ended = call_apollo(["build", "--json"], env)
     assert ended.returncode == 1, ended.stderr  # some are made to fail
     return ended
 

@@ -30,9 +30,9 @@ def acme(env: dict[str, str], run_apollo: RunApollo) -> Path:
 
 
 def test_a_new_tenant_builds_at_once(
-    acme: Path, env: dict[str, str], run_apollo: RunApollo
+    acme: Path, env: dict[str, str], call_apollo: RunApollo
 ) -> None:
-    ended = run_apollo(["build", "acme", "--json"], env)
+    ended = call_apollo(["build", "acme", "--json"], env)
     assert ended.returncode == 0, ended.stderr
     counts: dict[str, Any] = json.loads(ended.stdout)["acme"]
     assert (counts["success"], counts["total"]) == (8, 8)
