@@ -30,6 +30,7 @@ from dagster_apollo.web.contract import WebSettings, load_web
 from dagster_apollo.web.errors import OUTAGES
 from dagster_apollo.web.front_door import unavailable
 from dagster_apollo.web.health import Health
+from dagster_apollo.web.metrics import Metrics, status_reader
 from dagster_apollo.web.sessions import Sessions
 from dagster_apollo.web.sign_in import SignInPages
 from dagster_apollo.web.tokens import Tokens
@@ -126,6 +127,7 @@ def serving(
                 pages=[
                     *SignInPages(settings, sessions, attempts, audit).routes(),
                     *AccountPages(settings.session_lifetime, tokens, audit).routes(),
+                    *Metrics(status_reader(instance, engine)).routes(),
                 ],
                 health=Health(context, uri),
             )
