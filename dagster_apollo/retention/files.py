@@ -54,7 +54,7 @@ def stale_directories(
 def stale_below(
     home: Path, tenants: AbstractSet[str], has_run: Callable[[str], bool], now: datetime
 ) -> Iterator[Stale]:
-    """The target directories of runs that are gone, and what was prepared for tenants that are.
+    """The target directories of runs that are gone, and what was made for tenants that are.
 
     Args:
         home: the instance directory.
@@ -69,10 +69,18 @@ def stale_below(
         yield from stale_directories(
             _below(paths.runs), lambda folder: has_run(folder.name), before
         )
-        if tenants and root.name not in tenants:
-            yield from stale_directories(
-                [*_below(root / "prepared"), root / "dbt"], lambda _folder: False, before
-            )
+        if tenants and root.name not in tenants and not _was_used(paths.runs, before):
+            derived = [*_below(root / "prepared"), *_below(paths.environments), root / "dbt"]
+            yield from stale_directories(derived, lambda _folder: False, before)
+
+
+def _was_used(runs: Path, since: datetime) -> bool:
+    """Whether a run of a tenant may still go on, which needs what was prepared for it."""
+    for folder in _below(runs):
+        with contextlib.suppress(OSError):
+            if datetime.fromtimestamp(folder.stat().st_mtime, UTC) >= since:
+                return True
+    return False
 
 
 def remove_directories(stale: Iterator[Stale], item: Item, *, dry_run: bool) -> Iterator[None]:

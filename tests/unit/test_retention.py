@@ -130,6 +130,9 @@ def test_directories_of_runs_and_tenants_that_are_gone_go_and_a_warehouse_never(
             "left/runs/gone": 9,
             "left/prepared/prod": 9,
             "left/dbt": 9,
+            "left/environments/1a2b": 9,
+            "late/runs/begins": 0,
+            "late/prepared/prod": 9,
         },
     )
     (tmp_path / "tenants/left/left.duckdb").write_text("a warehouse")
@@ -139,7 +142,12 @@ def test_directories_of_runs_and_tenants_that_are_gone_go_and_a_warehouse_never(
         return {str(it.path.relative_to(tmp_path / "tenants")) for it in found}
 
     runs = {"acme/runs/gone", "left/runs/gone"}
-    assert stale(frozenset({"acme"})) == {*runs, "left/prepared/prod", "left/dbt"}
+    assert stale(frozenset({"acme"})) == {
+        *runs,
+        "left/prepared/prod",
+        "left/dbt",
+        "left/environments/1a2b",
+    }
     assert stale(frozenset()) == runs  # the tenants cannot be read: all of them count as there
 
 
