@@ -1,9 +1,10 @@
 """The workspace of webserver and daemon: the code servers that the environment names.
 
 Both watch each code server and load its definitions anew when another instance answers at the
-address, as after a deploy (dagster 1.13 asks for the server's id once a second). A server that
-takes connections but does not answer, as one that hangs, costs seconds and is shown as failed; the
-others are served as if nothing were.
+address, as after a deploy. For that dagster 1.13 asks for the server's id once a second, which is
+most of what an idle instance costs; a deploy takes a minute, so here it is once in five. A server
+that takes connections but does not answer, as one that hangs, costs seconds and is shown as failed;
+the others are served as if nothing were.
 """
 
 import contextlib
@@ -24,11 +25,15 @@ from dagster._core.workspace.workspace import (
     CodeLocationLoadStatus,
     DefinitionsSource,
 )
+from dagster._grpc import server_watcher
 from dagster._time import get_current_timestamp
 from dagster._utils.error import serializable_error_info_from_exc_info
 
 from dagster_apollo.services.contract import CodeServer
 
+WATCH_SECONDS: Final = 5
+_LOST_AFTER_WATCHES: Final = 2
+"""A server that does not answer is shown as failed after so many more."""
 _ANSWER_SECONDS: Final = 5
 """What a code server that works takes to say its id, and more: Dagster's watcher waits 2 s."""
 
@@ -95,6 +100,8 @@ def open_workspace(
         version: what to call the process's version in Dagster's API.
     """
     warnings.filterwarnings("ignore", "Error loading repository location")  # 40 lines of traceback
+    server_watcher.WATCH_INTERVAL = WATCH_SECONDS
+    server_watcher.MAX_RECONNECT_ATTEMPTS = _LOST_AFTER_WATCHES
     with CodeServersContext(instance, code_servers, version=version) as workspace:
         for name, error in load_errors(workspace).items():
             log.warning("Code location %s is loaded once that is over: %s", name, error)
