@@ -80,8 +80,9 @@ def start_process(
     return process
 
 
-def stop_every_dbt(why: str) -> None:
-    """End all that this process started; whoever reads their output finds out why."""
+def end_every_dbt(why: str) -> None:
+    """End all that this process started, and start none any more; their errors say why."""
+    _barred.append(why)
     for process in list(_started):
         if process.poll() is None:
             _stopped[process] = why
@@ -92,7 +93,7 @@ def require_own_end(process: "subprocess.Popen[bytes]") -> None:
     """Make sure that a dbt which failed did so by itself.
 
     Raises:
-        DbtEndedError: it was killed, or stopped by `stop_every_dbt`.
+        DbtEndedError: it was killed, or stopped by `end_every_dbt`.
     """
     if process in _stopped:
         raise DbtEndedError(f"dbt was stopped: {_stopped[process]}.")
@@ -163,6 +164,7 @@ def _bytes_below(folder: Path | None) -> int:
     return size
 
 
+_barred: Final[list[str]] = []
 _started: weakref.WeakSet["subprocess.Popen[bytes]"] = weakref.WeakSet()
 _asked: weakref.WeakSet["subprocess.Popen[bytes]"] = weakref.WeakSet()
 _stopped: weakref.WeakKeyDictionary["subprocess.Popen[bytes]", str] = weakref.WeakKeyDictionary()

@@ -20,9 +20,8 @@ from dagster_apollo.instance.liveness import Rhythm
 from dagster_apollo.instance.run_workers import Claim, NotOurRunError, RunWorkers
 
 _LOOK_SECONDS: Final = 1.0
+_LEAVE_SECONDS: Final = 5.0
 _log = logging.getLogger("apollo.run")
-
-Stop = Callable[[str], None]
 
 
 def boot_clock() -> float:
@@ -69,36 +68,56 @@ class Pulse:
 
 
 @contextlib.contextmanager
-def beating(workers: RunWorkers, claim: Claim, rhythm: Rhythm, stop: Stop) -> Iterator[None]:
+def beating(
+    workers: RunWorkers,
+    claim: Claim,
+    rhythm: Rhythm,
+    end_dbt: Callable[[str], None],
+    end_run: Callable[[], None],
+) -> Iterator[None]:
     """Be heard of while a run is executed.
 
     Args:
         workers: the table.
         claim: the run, which this process has claimed just now.
         rhythm: how often, and how long the run goes on where that is not possible.
-        stop: called once, on a thread of its own, when the run must not go on here; with why.
+        end_dbt: ends dbt, and lets none begin any more; is told why. When the lease is over that
+            is enough: what has been built can still be recorded, if the database comes back first.
+        end_run: ends the rest of the run, after dbt.
     """
     pulse = Pulse(rhythm.lease_seconds, boot_clock())
-    done, stopped = threading.Event(), threading.Lock()
+    done = threading.Event()
+    asked: set[bool] = set()
 
-    def end(why: str | None) -> None:
-        if why and not done.is_set() and stopped.acquire(blocking=False):
-            threading.Thread(target=stop, args=(why,), name="apollo-stop", daemon=True).start()
+    def stop(why: str, whole: bool) -> None:  # noqa: FBT001
+        end_dbt(why)
+        if whole:
+            end_run()
+
+    def end(why: str | None, *, whole: bool) -> None:
+        if why and whole not in asked and not done.is_set():
+            asked.add(whole)
+            threading.Thread(target=stop, args=(why, whole), daemon=True).start()
 
     def beat() -> None:
         while not done.wait(rhythm.beat_seconds):
             sent = boot_clock()
             try:
-                end(pulse.told(workers.beat(claim), sent))
+                end(pulse.told(workers.beat(claim), sent), whole=True)
             except NotOurRunError:
-                end("the run was taken from this process, of which nothing had been heard")
+                why = "the run was taken from this process, of which nothing had been heard"
+                end(why, whole=True)
                 return
             except SQLAlchemyError as error:  # its text may hold the URI
                 _log.warning("No heartbeat: the database is away (%s)", type(error).__name__)
 
     def keep_time() -> None:
         while not done.wait(_LOOK_SECONDS):
-            end(pulse.out_of_time(boot_clock()))
+            end(pulse.out_of_time(boot_clock()), whole=False)
+
+    def leave() -> None:
+        with contextlib.suppress(SQLAlchemyError):
+            workers.end(claim)
 
     for target in (beat, keep_time):
         threading.Thread(target=target, name=f"apollo-{target.__name__}", daemon=True).start()
@@ -106,5 +125,6 @@ def beating(workers: RunWorkers, claim: Claim, rhythm: Rhythm, stop: Stop) -> It
         yield
     finally:
         done.set()
-        with contextlib.suppress(SQLAlchemyError):
-            workers.end(claim)
+        last = threading.Thread(target=leave, name="apollo-leave", daemon=True)
+        last.start()
+        last.join(_LEAVE_SECONDS)  # a database that hangs must not keep the process

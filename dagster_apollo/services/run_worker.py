@@ -16,7 +16,7 @@ from dagster._grpc.impl import StartRunInSubprocessSuccessful, start_run_in_subp
 from dagster._grpc.types import ExecuteExternalJobArgs
 from dagster._serdes import deserialize_value
 
-from dagster_apollo.dbt.process import stop_every_dbt
+from dagster_apollo.dbt.process import end_every_dbt
 from dagster_apollo.instance.pulse import beating
 from dagster_apollo.instance.rhythm import load_rhythm
 from dagster_apollo.instance.run_workers import NotOurRunError, RunWorkers
@@ -69,10 +69,12 @@ def execute_run(server: str | None, arguments: str, job: Any, answers: Any, stop
         answers.put(StartRunInSubprocessSuccessful())  # the launch did not fail: the run has begun
         return
 
-    def leave(why: str) -> None:
+    def end_dbt(why: str) -> None:
         print(f"apollo: run {run_id} ends here: {why}", file=sys.stderr)  # noqa: T201
-        stop_every_dbt(why)
+        end_every_dbt(why)
+
+    def end_run() -> None:
         os.kill(os.getpid(), signal.SIGINT)  # as Dagster itself does
 
-    with beating(workers, claim, rhythm, leave):
+    with beating(workers, claim, rhythm, end_dbt, end_run):
         start_run_in_subprocess(arguments, job, answers, stop)  # type: ignore[no-untyped-call]

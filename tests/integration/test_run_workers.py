@@ -16,16 +16,20 @@ from dagster._core.launcher import WorkerStatus
 from dagster._core.test_utils import create_run_for_test
 from sqlalchemy import text
 
+from dagster_apollo.contract import normalise_postgres_uri
 from dagster_apollo.instance import launcher
 from dagster_apollo.instance.home import RELEASE_CONFIG, open_instance
 from dagster_apollo.instance.launcher import CodeServerRunLauncher
 from dagster_apollo.instance.liveness import Rhythm
+from dagster_apollo.instance.postgres_pool import shared_pool
 from dagster_apollo.instance.pulse import beating
 from dagster_apollo.instance.run_workers import NotOurRunError, RunWorkers
 from dagster_apollo.instance.worker_locks import hold, is_held
 from dagster_apollo.resumption import daemon
 from dagster_apollo.resumption.daemon import check_on_the_way
 from tests.integration.conftest import MakeDatabase, MakeEnvironment, environment
+from tests.integration.postgres_proxy import proxy_before
+from tests.integration.services import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -158,14 +162,50 @@ def test_a_process_whose_run_was_taken_is_told_once(
     rhythm = Rhythm(beat_seconds=1, lease_seconds=330)
     claim = workers.claim(run.run_id, rhythm)
     told: list[str] = []
-    with beating(workers, claim, rhythm, told.append):
+    with beating(workers, claim, rhythm, told.append, lambda: told.append("end")):
         silent_for(workers, run, 5)
         assert workers.fence(run.run_id)
-        until = time.monotonic() + 10
-        while not told and time.monotonic() < until:
-            time.sleep(0.05)
+        wait_until(lambda: len(told) == 2, 10)
+    why, end = told
+    assert "was taken" in why
+    assert end == "end"
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_process_that_is_cut_off_goes_on_for_as_long_as_its_lease_and_no_longer(
+    instance: DagsterInstance, workers: RunWorkers, hangs: bool
+) -> None:
+    run = a_run(instance)
+    rhythm = Rhythm(beat_seconds=1, lease_seconds=4)
+    told: list[float] = []
+    with proxy_before(os.environ["DAGSTER_PG_URI"]) as proxy:
+        cut_off = RunWorkers(shared_pool(normalise_postgres_uri(proxy.uri)))
+        claim = cut_off.claim(run.run_id, rhythm)
+        with beating(
+            cut_off, claim, rhythm, lambda _why: told.append(time.monotonic()), pytest.fail
+        ):
+            proxy.go_down()
+            time.sleep(2)  # an outage that is over before the lease is
+            proxy.come_up()
+            wait_until(lambda: heard(workers, run) < 1, 10)
+            assert not told
+            cut = time.monotonic()
+            if hangs:
+                proxy.answers.clear()
+            else:
+                proxy.go_down()
+            wait_until(lambda: told, 20)
+            assert told[0] - cut > 2
+            proxy.answers.set()
+            proxy.come_up()
     assert len(told) == 1
-    assert "was taken" in told[0]
+
+
+def heard(workers: RunWorkers, run: DagsterRun) -> float:
+    """Seconds since the last heartbeat."""
+    state = workers.read(run.run_id)
+    assert state is not None
+    return state.silent_seconds
 
 
 def test_a_silent_run_is_lost_once_the_reader_could_have_heard_it(
