@@ -43,7 +43,10 @@ def start_dbt(
 
     Raises:
         PrepareError: the tenant's own environment is not there.
+        DbtEndedError: no dbt may begin in this process any more.
     """
+    for why in _barred:
+        raise DbtEndedError(f"dbt was not started: {why}.")
     with interpreter.held() as descriptors:
         command = dbt_command(arguments, interpreter)
         return start_process(command, project_dir, environment, descriptors)
