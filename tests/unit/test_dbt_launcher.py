@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Iterator
 
 import pytest
 from dbt_common.events.base_types import EventLevel
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The lines of JSON that dbt makes, whether it writes them or not."""
     made: list[str] = []
     create = _JsonLogger.create_line
@@ -28,7 +27,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(_JsonLogger, "create_line", counted)
     monkeypatch.setattr(_JsonLogger, "write_line", _JsonLogger.write_line)  # put back at the end
     launcher._make_json_only_of_what_is_written()
-    yield made
+    return made
 
 
 @pytest.mark.parametrize(
