@@ -51,6 +51,8 @@ def to_markdown(
     lines = [f"{name}: {value}  " for name, value in about.items()]
     for table, head in heads.items():
         mine = [it for it in columns if it.table == table]
+        if not mine:
+            continue
         rows = list(dict.fromkeys(what for it in mine for what in it.cells))
         lines += ["", _line([head, *(it.title for it in mine)]), _line(["---"] * (1 + len(mine)))]
         lines += [_line([row, *(it.cells.get(row, _NOT_YET) for it in mine)]) for row in rows]

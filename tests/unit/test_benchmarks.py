@@ -108,9 +108,8 @@ def test_a_scale_is_measured_in_columns_of_two_tables_in_both_forms() -> None:
     old = [Column("a-1", "1", {"time": "1 s"}), Column("b-5", "5", {"size": "2 MB"})]
     new = Column("a-9", "9", {"time": "3 s", "memory": "4 MB"})
     columns = merge_columns(old, new, ["a-1", "a-9", "b-5"])
-    _, _, *lines = columns_to_markdown(columns, {"a": "tenants", "b": "models"}, {"x": "y"}).split(
-        "\n"
-    )
+    heads = {"a": "tenants", "b": "models", "c": "of which nothing is measured yet"}
+    _, _, *lines = columns_to_markdown(columns, heads, {"x": "y"}).split("\n")
     assert lines == [
         *("| tenants | 1 | 9 |", "| --- | --- | --- |", "| time | 1 s | 3 s |"),
         *("| memory | - | 4 MB |", "", "| models | 5 |", "| --- | --- |", "| size | 2 MB |", ""),
