@@ -21,7 +21,7 @@ from tests.integration.services import dbt_processes
 
 pytestmark = pytest.mark.integration
 
-SLOW_MODEL = """{{ config(materialized='table') }}
+SLOW_MODEL = """{{ config(materialized='table', pre_hook='set threads = 1') }}
 select sum(a.range * b.range) as total from range(3000000) a, range(300000) b
 """
 A_WARNING = "{{ config(severity='warn') }} select 1 from {{ ref('orders') }}"
@@ -54,7 +54,7 @@ def first(env: dict[str, str], run_apollo: RunApollo) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def second(
-    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+    env: dict[str, str], first: dict[str, object], call_apollo: RunApollo
 ) -> "subprocess.CompletedProcess[str]":
     """A second build of the same, after many runs that are long over."""
     for number in range(30):
@@ -63,7 +63,7 @@ def second(
         os.utime(old, (0, 0))
     state = Path(env["DAGSTER_HOME"], "tenants/small/prepared/local/state.json")
     before = state.stat().st_mtime_ns
-    result = run_apollo(["build", "--json"], env)
+    result = call_apollo(["build", "--json"], env)
     assert result.returncode == 0, result.stderr
     assert state.stat().st_mtime_ns == before, "the tenant was prepared again"
     return result
@@ -71,7 +71,7 @@ def second(
 
 @pytest.fixture(scope="module")
 def failed(
-    env: dict[str, str], second: "subprocess.CompletedProcess[str]", run_apollo: RunApollo
+    env: dict[str, str], second: "subprocess.CompletedProcess[str]", call_apollo: RunApollo
 ) -> "subprocess.CompletedProcess[str]":
     """A build in which a model fails and many tests warn."""
     project = Path(env["APOLLO_TENANTS_DIR"], "dbt_small")
@@ -82,7 +82,7 @@ def failed(
     }
     for path, text in added.items():
         path.write_text(text)
-    result = run_apollo(["build", "--select", "a_warning_* broken+"], env)
+    result = call_apollo(["build", "--select", "a_warning_* broken+"], env)
     for path in added:
         path.unlink()
     return result
@@ -175,9 +175,9 @@ def test_run_folders_do_not_pile_up(
 
 
 def test_a_selection_builds_and_plans_no_more_than_dbt_would(
-    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo, open_home: OpenHome
+    env: dict[str, str], first: dict[str, object], call_apollo: RunApollo, open_home: OpenHome
 ) -> None:
-    result = run_apollo(
+    result = call_apollo(
         ["build", "--json", "--select", "customers", "--exclude", "test_type:unit"], env
     )
     assert result.returncode == 0, result.stderr
@@ -234,10 +234,10 @@ def test_a_failing_node_is_shown_with_its_message_and_file_before_any_warning(
 
 
 def test_a_repeated_selection_is_a_union_and_full_refresh_reaches_dbt(
-    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+    env: dict[str, str], first: dict[str, object], call_apollo: RunApollo
 ) -> None:
     union = ["--select", "orders", "--select", "raw_orders", "--exclude", "resource_type:test"]
-    result = run_apollo(["build", "--json", "--full-refresh", *union], env)
+    result = call_apollo(["build", "--json", "--full-refresh", *union], env)
     summary = json.loads(result.stdout)["small"]
     assert summary["total"] == 2
     results = json.loads((run_folder(env, summary["run_id"]) / "run_results.json").read_text())
@@ -245,13 +245,13 @@ def test_a_repeated_selection_is_a_union_and_full_refresh_reaches_dbt(
 
 
 def test_a_run_that_dbt_has_no_results_of_says_why(
-    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+    env: dict[str, str], first: dict[str, object], call_apollo: RunApollo
 ) -> None:
     project = Path(env["APOLLO_TENANTS_DIR"], "dbt_small", "dbt_project.yml")
     stock = project.read_text()
     project.write_text(stock + 'on-run-start: "select no_such_thing_at_all"\n')
     try:
-        result = run_apollo(["build"], env)
+        result = call_apollo(["build"], env)
     finally:
         project.write_text(stock)
     assert result.returncode == 1
@@ -270,7 +270,7 @@ def test_an_instance_that_cannot_be_reached_is_a_clear_error(
 
 
 def test_a_run_folder_that_cannot_be_made_leaves_no_run_behind(
-    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo, open_home: OpenHome
+    env: dict[str, str], first: dict[str, object], call_apollo: RunApollo, open_home: OpenHome
 ) -> None:
     with open_home(env) as instance:
         count = instance.get_runs_count()
@@ -278,7 +278,7 @@ def test_a_run_folder_that_cannot_be_made_leaves_no_run_behind(
     aside = runs.rename(runs.with_name("aside"))
     runs.touch()
     try:
-        result = run_apollo(["build"], env)
+        result = call_apollo(["build"], env)
     finally:
         runs.unlink()
         aside.rename(runs)
@@ -289,12 +289,12 @@ def test_a_run_folder_that_cannot_be_made_leaves_no_run_behind(
 
 
 def test_a_tenant_without_a_match_does_not_keep_the_others_from_building(
-    env: dict[str, str], first: dict[str, object], run_apollo: RunApollo
+    env: dict[str, str], first: dict[str, object], call_apollo: RunApollo
 ) -> None:
     other = Path(env["APOLLO_TENANTS_DIR"], "acme")
     shutil.copytree(SMALL, other)
     try:
-        result = run_apollo(["build", "--json", "--select", "just_a_warning"], env)
+        result = call_apollo(["build", "--json", "--select", "just_a_warning"], env)
     finally:
         shutil.rmtree(other)
     assert result.returncode == 0, result.stderr
@@ -321,7 +321,6 @@ def test_a_build_is_recorded_in_postgres(
     first: dict[str, object],
     apollo_env: MakeEnvironment,
     call_apollo: RunApollo,
-    run_apollo: RunApollo,
     open_home: OpenHome,
     postgres_uri: str,
 ) -> None:
@@ -329,7 +328,7 @@ def test_a_build_is_recorded_in_postgres(
     doctor = call_apollo(["doctor"], elsewhere)
     assert "Postgres" in doctor.stdout, doctor.stdout
     shutil.copytree(run_folder(env, "x").parents[2], Path(elsewhere["DAGSTER_HOME"], "tenants"))
-    result = run_apollo(["build", "--json"], elsewhere)
+    result = call_apollo(["build", "--json"], elsewhere)
     assert result.returncode == 0, result.stderr
     with open_home(elsewhere) as instance:
         run = instance.get_run_by_id(json.loads(result.stdout)["small"]["run_id"])

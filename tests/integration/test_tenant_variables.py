@@ -56,11 +56,11 @@ def built(env: dict[str, str]) -> list[tuple[str, str, str]]:
 
 
 def test_a_run_has_the_variables_that_it_was_parsed_with_and_parses_nothing(
-    env: dict[str, str], run_apollo: RunApollo
+    env: dict[str, str], call_apollo: RunApollo
 ) -> None:
-    prepared = run_apollo(["prepare", "needy"], env)
+    prepared = call_apollo(["prepare", "needy"], env)
     assert prepared.returncode == 0, prepared.stderr
-    ended = run_apollo(["build", "needy", "--json"], env)
+    ended = call_apollo(["build", "needy", "--json"], env)
     assert ended.returncode == 0, ended.stderr
     assert built(env) == [("GB 🏴", "north", "7")]
     log = needy(env, "runs", json.loads(ended.stdout)["needy"]["run_id"], "dbt.log").read_text()
