@@ -95,6 +95,18 @@ def _root(value: str) -> str:
     return value
 
 
+def _source(value: str) -> str:
+    if not value.strip():
+        raise ValueError("a source of the project, SOURCE or SOURCE.TABLE, as source() names it")
+    return value
+
+
+def _asset(value: str) -> str:
+    if not re.fullmatch(r"[\w.\-]+(/[\w.\-]+)*", value, re.ASCII):
+        raise ValueError("an asset's key as the UI shows it, e.g. 'shared/marts/customers'")
+    return value
+
+
 def _requirements(value: str) -> str:
     if not _is_below(value):
         raise ValueError(
@@ -147,6 +159,11 @@ class TenantConfig(BaseModel):
     """Variables of dbt's environment, for `env_var()`, each a text; those of `env_from` win."""
     env_from: tuple[Annotated[str, AfterValidator(require_passable)], ...] = ()
     """Names of variables that pass from the environment of Apollo's process to dbt's."""
+
+    reads: Mapping[
+        Annotated[str, AfterValidator(_source)], Annotated[str, AfterValidator(_asset)]
+    ] = Field(default_factory=dict)
+    """Sources (`SOURCE.TABLE`, or `SOURCE`) that are assets of other tenants (`TENANT/KEY`)."""
 
     @model_validator(mode="after")
     def _python_is_of_an_environment(self) -> Self:

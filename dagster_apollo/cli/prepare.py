@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from dagster_apollo.dbt.prepare import Prepared, prepare_each, require_prepared
+from dagster_apollo.dbt.digest import read_digest
+from dagster_apollo.dbt.lineage import lineage_problems
+from dagster_apollo.dbt.prepare import Prepared, digest_path, prepare_each, require_prepared
+from dagster_apollo.errors import PrepareError
 from dagster_apollo.runtime import Runtime, start
 from dagster_apollo.settings import TenantSettings
 
@@ -22,12 +25,18 @@ def prepare_tenants(names: Sequence[str], *, force: bool, target: str | None) ->
     """Prepare tenants and say what was done.
 
     Raises:
-        ApolloError: bad configuration, or a project that dbt cannot parse.
+        ApolloError: bad configuration, a project that dbt cannot parse, or a tenant that declares
+            to read what another does not make.
     """
     console = Console(stderr=True, highlight=False)
     runtime = start(names=names, target=target, require_keys=False)
     chosen = runtime.settings.tenants
     prepare_with_progress(runtime, chosen, console, force=force, say_fresh=True)
+    problems = lineage_problems(
+        runtime.settings.tenants_dir, chosen, lambda it: read_digest(digest_path(it))
+    )
+    if found := list(problems):
+        raise PrepareError("\n".join(found))
 
 
 def prepare_with_progress(

@@ -8,11 +8,12 @@ dagster-dbt makes its own.
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final
 
-from dagster import AssetDep, AssetSpec, LocalFileCodeReference, MetadataValue
+from dagster import AssetDep, AssetKey, AssetSpec, LocalFileCodeReference, MetadataValue
 from dagster._core.definitions.metadata import TableMetadataSet
 from dagster._core.definitions.metadata.source_code import (
     CodeReferencesMetadataSet,
@@ -31,6 +32,31 @@ KNOWN: Final = dagster_dbt_version.startswith("0.29.")
 """Whether this release of dagster-dbt is the one that this module was written for."""
 
 
+def upstream_first(
+    unique_id: str, upstream: Callable[[str], Iterable[str]], made: Container[str]
+) -> Iterator[str]:
+    """A node and what it is made from, each after all that it reads itself.
+
+    A spec holds its upstream keys, so stock dagster-dbt makes specs by recursion, and Python's
+    stack ends at a chain of some hundred models.
+
+    Args:
+        unique_id: the node.
+        upstream: gives what a node reads.
+        made: nodes to leave out; what has been given may be put into it meanwhile.
+    """
+    waiting = [(unique_id, iter(upstream(unique_id)))]
+    while waiting:
+        node, unseen = waiting[-1]
+        parent = next((it for it in unseen if it not in made), None)
+        if parent is not None:
+            waiting.append((parent, iter(upstream(parent))))
+            continue
+        waiting.pop()
+        if node not in made:
+            yield node
+
+
 class SpecMaker:
     """Makes the specs of one manifest's nodes.
 
@@ -39,11 +65,17 @@ class SpecMaker:
             must have no partitions.
         manifest: the nodes.
         project: the nodes' project.
+        elsewhere: the assets that are read in place of sources, by the sources' ids.
     """
 
     def __init__(
-        self, translator: DagsterDbtTranslator, manifest: Mapping[str, Any], project: DbtProject
+        self,
+        translator: DagsterDbtTranslator,
+        manifest: Mapping[str, Any],
+        project: DbtProject,
+        elsewhere: Mapping[str, AssetKey],
     ) -> None:
+        self._elsewhere = elsewhere
         self._translator = translator
         self._manifest = manifest
         self._groups = {it["name"]: it for it in manifest.get("groups", {}).values()}
@@ -58,6 +90,7 @@ class SpecMaker:
         }
         self._project = project
         self._folder = functools.cache(os.path.realpath)
+        self.upstream = functools.cache(self._upstream)
 
     def spec(self, unique_id: str, kind: str | None) -> AssetSpec:
         """The spec of a node.
@@ -88,10 +121,18 @@ class SpecMaker:
             kinds={"dbt", self._adapter or "dbt", *([kind] if kind else [])},
         )
 
+    def _upstream(self, unique_id: str) -> AbstractSet[str]:
+        """The assets and sources that a node reads, through ephemeral models, too."""
+        props = self._translator.get_resource_props(self._manifest, unique_id)
+        return asset_utils.get_upstream_unique_ids(self._manifest, props)
+
     def _deps(self, props: Mapping[str, Any]) -> list[AssetDep]:
         """What the node reads, through ephemeral models, too; of a source with its columns."""
         deps = {}
-        for upstream in asset_utils.get_upstream_unique_ids(self._manifest, props):
+        for upstream in self.upstream(props["unique_id"]):
+            if key := self._elsewhere.get(upstream):
+                deps[key] = AssetDep(asset=key)
+                continue
             spec = self._translator.get_asset_spec(self._manifest, upstream, self._project)
             if spec.key not in deps:
                 metadata = self._source_metadata(spec) if upstream.startswith("source") else None

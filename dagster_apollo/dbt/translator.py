@@ -1,13 +1,13 @@
 """How a dbt node looks in Dagster."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from dagster import AssetKey, AssetSpec
+from dagster import AssetDep, AssetKey, AssetSpec
 
-from dagster_apollo.dbt.asset_specs import KNOWN, SpecMaker
+from dagster_apollo.dbt.asset_specs import KNOWN, SpecMaker, upstream_first
 from dagster_apollo.dbt.stock import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 from dagster_apollo.names import legible
 from dagster_apollo.settings import TenantSettings
@@ -26,12 +26,16 @@ class TenantTranslator(DagsterDbtTranslator):
 
     Args:
         settings: the tenant.
+        elsewhere: the keys of other tenants' assets that are sources of this one, by their ids.
     """
 
-    def __init__(self, settings: TenantSettings) -> None:
+    def __init__(
+        self, settings: TenantSettings, elsewhere: Mapping[str, AssetKey] | None = None
+    ) -> None:
         super().__init__(_SETTINGS)
         self._tenant = settings.tenant
-        self._specs: dict[tuple[int, str, int], AssetSpec] = {}
+        self._elsewhere = elsewhere or {}
+        self._specs: dict[tuple[int, int], dict[str, AssetSpec]] = {}
         self._makers: dict[tuple[int, int], SpecMaker] = {}
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> AssetKey:
@@ -74,21 +78,45 @@ class TenantTranslator(DagsterDbtTranslator):
 
         Dagster asks for each some twenty times, so it is made once.
         """
-        memo = (id(manifest), unique_id, id(project))
-        if memo not in self._specs:
-            kind = _kind(self.get_resource_props(manifest, unique_id))
-            if KNOWN and project:
-                self._specs[memo] = self._maker(manifest, project).spec(unique_id, kind)
-            else:
-                spec = super().get_asset_spec(manifest, unique_id, project)
-                kinds = {*spec.kinds, *([kind] if kind else [])}
-                self._specs[memo] = spec.replace_attributes(kinds=kinds)
-        return self._specs[memo]
+        specs = self._specs.setdefault((id(manifest), id(project)), {})
+        if unique_id not in specs:
+            if not (KNOWN and project):
+                return specs.setdefault(unique_id, self._stock_spec(manifest, unique_id, project))
+            maker = self._maker(manifest, project)
+            for it in upstream_first(unique_id, maker.upstream, specs):
+                specs[it] = maker.spec(it, _kind(self.get_resource_props(manifest, it)))
+        return specs[unique_id]
+
+    def sources_elsewhere(
+        self, manifest: Mapping[str, Any], project: DbtProject
+    ) -> Iterator[AssetSpec]:
+        """The sources that are other tenants' assets, as this tenant sees them.
+
+        What its tests and freshness checks find stays with it, as assets downstream of the real
+        ones: checks on an asset run with its jobs, and no job runs the dbt of two tenants.
+        """
+        for source, key in self._elsewhere.items():
+            spec = self.get_asset_spec(manifest, source, project)
+            yield spec.replace_attributes(deps=[AssetDep(key)])
+
+    def _stock_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> AssetSpec:
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        kind = _kind(self.get_resource_props(manifest, unique_id))
+        replaced = {
+            self.get_asset_key(self.get_resource_props(manifest, source)): key
+            for source, key in self._elsewhere.items()
+        }
+        deps = [
+            AssetDep(replaced[it.asset_key]) if it.asset_key in replaced else it for it in spec.deps
+        ]
+        return spec.replace_attributes(kinds={*spec.kinds, *([kind] if kind else [])}, deps=deps)
 
     def _maker(self, manifest: Mapping[str, Any], project: DbtProject) -> SpecMaker:
         memo = (id(manifest), id(project))
         if memo not in self._makers:
-            self._makers[memo] = SpecMaker(self, manifest, project)
+            self._makers[memo] = SpecMaker(self, manifest, project, self._elsewhere)
         return self._makers[memo]
 
 
