@@ -117,7 +117,7 @@ def find_folders(tenants_dir: Path) -> tuple[TenantFolder, ...]:
             "Create it, or set APOLLO_TENANTS_DIR to the directory that holds the dbt projects."
         ) from None
     found = sorted(
-        (TenantFolder(_name_of(folder), folder) for folder in folders), key=lambda it: it.name
+        (TenantFolder(name_of(folder), folder) for folder in folders), key=lambda it: it.name
     )
     if not found:
         raise TenantError(
@@ -145,7 +145,7 @@ def load_tenant(folder: Path) -> Tenant:
         raise TenantError(f"{project_file} has no `name:`. Add the project's name.")
     if profile_name is not None and not isinstance(profile_name, str):
         raise TenantError(f"`profile:` in {project_file} is not a text. Quote the profile's name.")
-    return Tenant(_name_of(folder), folder, root.resolve(), project_name, profile_name, config)
+    return Tenant(name_of(folder), folder, root.resolve(), project_name, profile_name, config)
 
 
 def load_or_fault(found: TenantFolder) -> Tenant:
@@ -174,7 +174,8 @@ def _fault(folder: Path, error: Exception) -> str:
     return f"The tenant folder {folder} cannot be read: {reason}. Correct the folder or its files."
 
 
-def _name_of(folder: Path) -> str:
+def name_of(folder: Path) -> str:
+    """The name of the tenant that a folder of the tenants' directory is."""
     return folder.name.removeprefix(_FOLDER_PREFIX) or folder.name
 
 

@@ -247,11 +247,15 @@ def token_revoke(
 @tenant_app.command("list")
 def tenant_list(
     as_json: Annotated[bool, typer.Option("--json", help="Print the tenants as JSON.")] = False,
+    changed_since: Annotated[
+        str | None,
+        typer.Option(metavar="COMMIT", help="Only those that changes since a commit touch."),
+    ] = None,
 ) -> None:
     """List the tenants."""
     from dagster_apollo.cli.tenant import list_tenants
 
-    list_tenants(as_json=as_json)
+    list_tenants(as_json=as_json, changed_since=changed_since)
 
 
 @tenant_app.command("new")

@@ -17,9 +17,11 @@ from dagster_apollo.dbt.manifest import asset_nodes
 from dagster_apollo.dbt.prepare import check_freshness, digest_path, last_failure
 from dagster_apollo.errors import ApolloError
 from dagster_apollo.instance.home import CONFIG_FILE
+from dagster_apollo.lineage import tenants_read
 from dagster_apollo.scaffold import create_project
 from dagster_apollo.settings import TenantSettings, load_process, tenants_directory
 from dagster_apollo.tenants import Tenant, find_tenants, select_tenants
+from dagster_apollo.touched import tenants_touched_since
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,33 @@ def check_tenants(names: Sequence[str], *, as_json: bool) -> int:
     return show_checks(checks, as_json=as_json)
 
 
-def list_tenants(*, as_json: bool) -> None:
+def list_tenants(*, as_json: bool, changed_since: str | None = None) -> None:
     """Show the tenants that there are, without reading any private key.
 
+    Args:
+        as_json: print what is known of them as JSON.
+        changed_since: a commit of Git: show only those that changes since then touch.
+
     Raises:
-        ApolloError: the tenants' directory or a tenant's files are invalid.
+        ApolloError: the tenants' directory or a tenant's files are invalid, or Git does not know
+            the commit.
     """
-    found = find_tenants(tenants_directory(load_process()))
+    folder = tenants_directory(load_process())
+    found = find_tenants(folder)
+    by_prefix = {it.key_prefix: it.name for it in found}
+    reads = {it.name: sorted(by_prefix.get(key, key) for key in tenants_read(it)) for it in found}
+    if changed_since is not None:
+        names = tenants_touched_since(changed_since, found, checkout=folder, tenants_dir=folder)
+        found = tuple(it for it in found if it.name in names)
     served = _served()
     runs = dict(_last_runs(found))
-    rows = [_row(tenant, served.get(tenant.name), runs.get(tenant.name)) for tenant in found]
+    rows = [
+        {
+            **_row(tenant, served.get(tenant.name), runs.get(tenant.name)),
+            "reads": reads[tenant.name],
+        }
+        for tenant in found
+    ]
     if as_json:
         print(json.dumps(rows, indent=2))  # noqa: T201
         return

@@ -90,23 +90,42 @@ def fingerprint(
 
 def project_files(project_dir: Path) -> Iterator[Path]:
     """The files that dbt reads when it parses a project, those of its local packages included."""
+    for directory in _projects(project_dir):
+        for name in _ROOT_FILES:
+            if (path := directory / name).is_file():
+                yield path
+        for folder in _declared_folders(directory):
+            yield from _walk(folder)
+
+
+def project_folders(project_dir: Path) -> Iterator[Path]:
+    """The folders that those files are in, or would be: a change of what is in one may count."""
+    for directory in _projects(project_dir):
+        yield directory
+        yield from _declared_folders(directory)
+    yield from {Path(os.path.realpath(path)).parent for path in project_files(project_dir)}
+
+
+def _projects(project_dir: Path) -> Iterator[Path]:
+    """A project's folder and those of its local packages, and of theirs."""
     seen: set[Path] = set()
     queue = [project_dir]
     while queue:
         directory = queue.pop().resolve()
-        if directory in seen:
-            continue
-        seen.add(directory)
-        for name in _ROOT_FILES:
-            if (path := directory / name).is_file():
-                yield path
-        project = _read_mapping(directory / "dbt_project.yml")
-        for key, default in _PATH_DEFAULTS.items():
-            folders = project.get(key) or default
-            # dbt refuses anything but a list; the letters of a text are no folders, least of all /
-            for folder in folders if isinstance(folders, list) else ():
-                yield from _walk(directory / str(folder))
-        queue += (directory / local for local in _local_packages(directory))
+        if directory not in seen:
+            seen.add(directory)
+            yield directory
+            queue += (directory / local for local in _local_packages(directory))
+
+
+def _declared_folders(directory: Path) -> Iterator[Path]:
+    """Where a dbt_project.yml says that files are."""
+    project = _read_mapping(directory / "dbt_project.yml")
+    for key, default in _PATH_DEFAULTS.items():
+        folders = project.get(key) or default
+        # dbt refuses anything but a list; the letters of a text are no folders, least of all /
+        for folder in folders if isinstance(folders, list) else ():
+            yield directory / str(folder)
 
 
 def _local_packages(directory: Path) -> Iterator[str]:
