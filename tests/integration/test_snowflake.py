@@ -70,9 +70,9 @@ class Built:
         return {it["unique_id"]: it["status"] for it in json.loads(path.read_text())["results"]}
 
 
-def build(run_apollo: RunApollo, env: Mapping[str, str], tenant: str, *args: str) -> Built:
+def build(apollo: RunApollo, env: Mapping[str, str], tenant: str, *args: str) -> Built:
     """Run `apollo build --target dev` to its end, however that is."""
-    ended = run_apollo(["build", tenant, "--target", "dev", "--json", *args], env)
+    ended = apollo(["build", tenant, "--target", "dev", "--json", *args], env)
     assert ended.stdout, ended.stderr
     return Built(
         tenant, env, ended.returncode, json.loads(ended.stdout)[tenant], ended.stdout + ended.stderr
@@ -117,7 +117,7 @@ def unreachable(
 def grant(
     copy_tenants: CopyTenants,
     apollo_env: MakeEnvironment,
-    run_apollo: RunApollo,
+    call_apollo: RunApollo,
     fakesnow_server: Snowflake,
     rsa_key: str,
     unreachable: Future[Built],  # begins here, to end while this goes on
@@ -132,7 +132,7 @@ def grant(
             if statement.strip():
                 cursor.execute(statement)
     env = apollo_env(tenants_dir, **fakesnow_server.variables(rsa_key, DATABASE))
-    return build(run_apollo, env, "williamgrant", *NO_UNIT_TESTS)
+    return build(call_apollo, env, "williamgrant", *NO_UNIT_TESTS)
 
 
 def test_every_node_of_the_tenant_succeeds(grant: Built) -> None:
@@ -259,11 +259,11 @@ def small_env(
 
 
 def test_a_refused_key_is_reported_once_and_not_tried_again(
-    small_env: dict[str, str], run_apollo: RunApollo, fakesnow_server: Snowflake
+    small_env: dict[str, str], call_apollo: RunApollo, fakesnow_server: Snowflake
 ) -> None:
     stranger = {**small_env, "SNOWFLAKE_PRIVATE_KEY_PEM": make_pem()}
     before = len(fakesnow_server.refused)
-    failed = build(run_apollo, stranger, "small", "--select", "raw_orders")
+    failed = build(call_apollo, stranger, "small", "--select", "raw_orders")
     assert failed.exit_code == 1
     assert failed.summary["status"] == "failure"
     assert "JWT token is invalid" in failed.log
@@ -382,14 +382,14 @@ def _routed(copy_tenants: CopyTenants) -> Path:
 
 @contextlib.contextmanager
 def built_in_a_schema_of_its_own(
-    env: Mapping[str, str], run_apollo: RunApollo, *args: str
+    env: Mapping[str, str], call_apollo: RunApollo, *args: str
 ) -> Iterator[Built]:
     """Build the routed dbt_small below a throw-away DBT_SCHEMA, and drop that at the end."""
     assert env["DBT_SCHEMA"].startswith("apollo_test_")
     try:
-        yield build(run_apollo, env, "small", *args)
+        yield build(call_apollo, env, "small", *args)
     finally:
-        dropped = run_apollo(["dbt", "small", "--", "run-operation", "drop_all"], env)
+        dropped = call_apollo(["dbt", "small", "--", "run-operation", "drop_all"], env)
         assert dropped.returncode == 0, dropped.stdout
 
 
@@ -401,14 +401,14 @@ def _scratch() -> str:
 def routed(
     copy_tenants: CopyTenants,
     apollo_env: MakeEnvironment,
-    run_apollo: RunApollo,
+    call_apollo: RunApollo,
     fakesnow_server: Snowflake,
     rsa_key: str,
 ) -> Iterator[Built]:
     """The routed dbt_small, built in schemas of its own that are dropped at the end."""
     variables = fakesnow_server.variables(rsa_key, "SCRATCH_DB")
     env = apollo_env(_routed(copy_tenants), DBT_TARGET="dev", DBT_SCHEMA=_scratch(), **variables)
-    with built_in_a_schema_of_its_own(env, run_apollo, *NO_UNIT_TESTS) as built:
+    with built_in_a_schema_of_its_own(env, call_apollo, *NO_UNIT_TESTS) as built:
         yield built
     assert relations(fakesnow_server, rsa_key, "SCRATCH_DB") == set()
 
@@ -427,9 +427,9 @@ def test_dbt_schema_is_a_prefix_on_dev(
 
 
 def test_a_later_run_parses_nothing_though_its_query_tag_is_another(
-    routed: Built, run_apollo: RunApollo, fakesnow_server: Snowflake
+    routed: Built, call_apollo: RunApollo, fakesnow_server: Snowflake
 ) -> None:
-    later = build(run_apollo, routed.env, "small", "--select", "raw_orders")
+    later = build(call_apollo, routed.env, "small", "--select", "raw_orders")
     assert later.exit_code == 0, later.log
     assert later.run_id != routed.run_id
     assert _dbt_logins(fakesnow_server, "SCRATCH_DB", later.run_id)
@@ -460,10 +460,10 @@ def test_the_doctor_logs_in_to_the_account(
 
 @pytest.mark.snowflake
 def test_a_build_twice_over_succeeds_on_the_account(
-    account_env: dict[str, str], run_apollo: RunApollo
+    account_env: dict[str, str], call_apollo: RunApollo
 ) -> None:
-    with built_in_a_schema_of_its_own(account_env, run_apollo) as first:
+    with built_in_a_schema_of_its_own(account_env, call_apollo) as first:
         assert first.exit_code == 0, first.log
-        again = build(run_apollo, account_env, "small")
+        again = build(call_apollo, account_env, "small")
         assert again.exit_code == 0, again.log
         assert Counter(again.results.values()) == Counter(first.results.values())

@@ -76,9 +76,9 @@ def local_env(copy_tenants: CopyTenants, apollo_env: MakeEnvironment) -> dict[st
 
 
 @pytest.fixture(scope="module")
-def local_build(local_env: dict[str, str], run_apollo: RunApollo) -> dict[str, Any]:
+def local_build(local_env: dict[str, str], call_apollo: RunApollo) -> dict[str, Any]:
     """Both tenants, built by one command."""
-    ended = run_apollo(["build", "--json", *MANY], local_env)
+    ended = call_apollo(["build", "--json", *MANY], local_env)
     assert ended.returncode == 0, ended.stderr
     summary: dict[str, Any] = json.loads(ended.stdout)
     return summary
@@ -248,8 +248,8 @@ def mixed_env(
 
 
 @pytest.fixture(scope="module")
-def mixed_build(mixed_env: dict[str, str], run_apollo: RunApollo) -> dict[str, Any]:
-    ended = run_apollo(["build", "--json", *MANY], mixed_env)
+def mixed_build(mixed_env: dict[str, str], call_apollo: RunApollo) -> dict[str, Any]:
+    ended = call_apollo(["build", "--json", *MANY], mixed_env)
     assert ended.returncode == 0, ended.stderr
     summary: dict[str, Any] = json.loads(ended.stdout)
     return summary
