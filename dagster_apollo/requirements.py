@@ -1,8 +1,9 @@
 """What a tenant's own dbt is to be made of: its requirements file, and all that this includes.
 
-The file is pip's format, which uv reads. Apollo looks into it for two things only: which files
-decide what is installed, so that the environment is made anew when one of them changes, and which
-variables it names, since uv would put any of its environment into an address.
+The file is pip's format, which uv reads. Apollo looks into it for three things only: which files
+decide what is installed, so that the environment is made anew when one of them changes; which
+variables it names, since uv would put any of its environment into an address; and whether it would
+have uv run a package's own code, for which a line in it is enough.
 """
 
 import hashlib
@@ -18,8 +19,14 @@ from dagster_apollo.own_variables import OWN_VARIABLE_PREFIX
 from dagster_apollo.tenant_config import CONFIG_FILE, TenantConfig
 
 _INCLUDES = re.compile(r"(?:-r|-c|--requirements?|--constraints?)(?:\s+|=|(?=[^\s-]))(\S.*)")
-_EDITABLE = re.compile(r"(?:-e|--editable)\b")
+_EDITABLE: Final = ("-e", "--editable")
+_BUILDS: Final = "--no-binary"
+"""Has uv build a package from its source, whatever its command line says."""
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+_FETCHES: Final = ("UV_", "GIT_", "SSH_")
+"""What variables begin with that decide how uv and its git fetch: some name a program to run."""
+_SUFFIXES: Final = (".txt", ".in")
+"""Of the names of files that uv takes for requirements; a pyproject.toml may ask it to build."""
 _MOST_FILES: Final = 50
 
 
@@ -31,11 +38,13 @@ class Requirements:
         file: the file that apollo.yml names, as an absolute path.
         digest: of the contents of this file and all that it includes.
         has_hashes: whether a file is to be installed only if it has the hash that is named.
+        variables: the names of the variables that are in its addresses.
     """
 
     file: Path
     digest: str
     has_hashes: bool
+    variables: frozenset[str]
 
 
 def read_requirements(folder: Path, config: TenantConfig) -> Requirements | None:
@@ -51,7 +60,13 @@ def read_requirements(folder: Path, config: TenantConfig) -> Requirements | None
     if config.requirements is None:
         return None
     file = folder / config.requirements
+    if not file.name.endswith(_SUFFIXES):
+        raise TenantError(
+            f"{folder / CONFIG_FILE} names the requirements {file}, whose name does not end in "
+            f"{' or '.join(_SUFFIXES)}. Put them into such a file, in pip's format."
+        )
     own = {*config.env, *config.env_from}
+    variables: set[str] = set()
     contents: dict[Path, bytes] = {}
     waiting = [(file, folder / CONFIG_FILE)]
     while waiting:
@@ -64,15 +79,15 @@ def read_requirements(folder: Path, config: TenantConfig) -> Requirements | None
         contents[path] = _read(path, named_by)
         lines = list(_lines(contents[path], path))
         _require_allowed(lines, path, own)
+        variables.update(*map(_VARIABLE.findall, lines))
         waiting += ((path.parent / name, path) for name in _included(lines, path))
         for wheel in _local_files(lines, path.parent):
             contents[wheel] = _read(wheel, path)
     digest = hashlib.sha256()
     for content in contents.values():
         digest.update(hashlib.sha256(content).digest())
-    return Requirements(
-        file, digest.hexdigest(), any(b"--hash" in content for content in contents.values())
-    )
+    has_hashes = any(b"--hash" in content for content in contents.values())
+    return Requirements(file, digest.hexdigest(), has_hashes, frozenset(variables))
 
 
 def _read(path: Path, named_by: Path) -> bytes:
@@ -87,22 +102,31 @@ def _read(path: Path, named_by: Path) -> bytes:
 
 
 def _lines(content: bytes, path: Path) -> Iterator[str]:
-    """The lines of a requirements file, joined where they go on, without comments."""
+    """The lines of a requirements file, without comments, joined where they go on.
+
+    A comment ends with its line, also where that ends in a backslash.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise TenantError(f"{path} is not UTF-8. Save it as UTF-8.") from None
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
-        if bare := re.sub(r"(^|\s)#.*", "", line).strip():
-            yield bare
+    bare = [re.sub(r"(^|\s)#.*", " ", line) for line in text.splitlines()]
+    for line in "\n".join(bare).replace("\\\n", " ").split("\n"):
+        if line.strip():
+            yield line.strip()
 
 
 def _require_allowed(lines: list[str], path: Path, own: set[str]) -> None:
     for line in lines:
-        if _EDITABLE.match(line):
+        if line.startswith(_EDITABLE):
             raise TenantError(
                 f"{path} names an editable package, which would change unseen. Build a wheel of "
                 "it, and name that."
+            )
+        if line.startswith(_BUILDS):
+            raise TenantError(
+                f"{path} has packages built ({_BUILDS}), and only wheels are installed. Leave "
+                "the line out; build a wheel of what has none."
             )
         for name in _VARIABLE.findall(line):
             if name not in own and not name.startswith(OWN_VARIABLE_PREFIX):
@@ -110,6 +134,11 @@ def _require_allowed(lines: list[str], path: Path, own: set[str]) -> None:
                     f"{path} reads the variable {name}, which is not the tenant's. Take one that "
                     f"begins with {OWN_VARIABLE_PREFIX}, or name it under `env:` or `env_from:` "
                     f"in {CONFIG_FILE}."
+                )
+            if name.startswith(_FETCHES):
+                raise TenantError(
+                    f"{path} reads the variable {name}, which decides how packages are fetched. "
+                    f"Take one that begins with {OWN_VARIABLE_PREFIX}."
                 )
 
 

@@ -34,7 +34,7 @@ from dagster_apollo.own_variables import (
     SECRET_PREFIX,
     is_host_variable,
 )
-from dagster_apollo.requirements import read_requirements
+from dagster_apollo.requirements import Requirements, read_requirements
 from dagster_apollo.settings import TenantSettings
 
 SUPPORTED_DBT: Final = ">=1.9,<1.12"
@@ -59,14 +59,18 @@ RunProcess = Callable[
 """Run a command in a folder with an environment to its end: its exit code, and what it wrote."""
 
 
-def uv_environment(settings: TenantSettings, host: Mapping[str, str]) -> dict[str, str]:
+def uv_environment(
+    settings: TenantSettings, requirements: Requirements, host: Mapping[str, str]
+) -> dict[str, str]:
     """The whole environment of the uv that installs a tenant's packages.
 
-    The tenant's own variables are in it, for the addresses in its requirements. uv's own may carry
-    the tenant's prefix, which then win over the plain ones.
+    Of the tenant's own variables those are in it that its requirements name: any other could have
+    uv, or the git that it starts, run a program of the project's (GIT_SSH) beside an index's
+    credentials. uv's own may carry the tenant's prefix, which then win over the plain ones.
 
     Args:
         settings: the tenant's settings.
+        requirements: the tenant's.
         host: the environment of this process, of which only the listed variables are taken.
     """
     prefix = settings.tenant.variable_prefix
@@ -83,7 +87,7 @@ def uv_environment(settings: TenantSettings, host: Mapping[str, str]) -> dict[st
     }
     return {
         **inherited,
-        **settings.own_variables,
+        **{k: v for k, v in settings.own_variables.items() if k in requirements.variables},
         "UV_PYTHON_INSTALL_DIR": os.fspath(settings.paths.pythons),
         **plain,
         **prefixed,
@@ -141,7 +145,7 @@ def make_environment(
     folder = settings.paths.environments
     staging = folder / _STAGING
     shutil.rmtree(staging, ignore_errors=True)
-    environment = uv_environment(settings, host)
+    environment = uv_environment(settings, requirements, host)
     python = settings.tenant.config.python or sys.executable
     try:
         for arguments in (

@@ -10,6 +10,7 @@ import pytest
 from dagster_apollo.dbt.environment import dbt_environment
 from dagster_apollo.dbt.interpreter import APOLLOS_OWN, interpreter_of
 from dagster_apollo.dbt.own_environment import redacted, uv_environment
+from dagster_apollo.requirements import read_requirements
 from dagster_apollo.settings import TenantSettings, load
 
 pytestmark = pytest.mark.unit
@@ -76,8 +77,14 @@ def test_a_dbt_of_the_tenants_own_is_not_led_to_apollos_packages(settings_of):
 
 
 def test_uv_gets_what_it_needs_and_the_tenants_own_alone(settings_of):
-    variables = {"DBT_ENV_SECRET_TOKEN": "t", "OTHER": "x"}
-    found = uv_environment(settings_of(variables, requirements="all.txt"), HOST)
+    variables = {"DBT_ENV_SECRET_TOKEN": "t", "DBT_ENV_SECRET_UNUSED": "u", "OTHER": "x"}
+    settings = settings_of(variables, requirements="all.txt", env={"GIT_SSH": "./program"})
+    named = "--extra-index-url https://${DBT_ENV_SECRET_TOKEN}@h/simple\n"
+    (settings.tenant.folder / "all.txt").write_text(named)
+    requirements = read_requirements(settings.tenant.folder, settings.tenant.config)
+    assert requirements
+    found = uv_environment(settings, requirements, HOST)
+    assert {"GIT_SSH", "DBT_ENV_SECRET_UNUSED"} & found.keys() == set()
     assert found["UV_INDEX_CORP_PASSWORD"] == "acmes-word"
     assert found["UV_DEFAULT_INDEX"] == "https://common/simple"
     assert found["DBT_ENV_SECRET_TOKEN"] == "t"

@@ -64,6 +64,10 @@ def test_files_may_include_one_another(folder):
         ("-r https://example.com/all.txt", ("from elsewhere",)),
         ("-e ../package", ("editable", "Build a wheel")),
         ("--editable=../package", ("editable",)),
+        ("--no-binary own", ("--no-binary", "only wheels")),
+        ("# a comment \\\n--no-binary=:all:", ("--no-binary",)),
+        ("# a comment \\\nx @ https://${DAGSTER_PG_URI}@h/x.whl", ("DAGSTER_PG_URI",)),
+        ("x @ git+ssh://${GIT_SSH}@h/x.git", ("GIT_SSH", "fetched")),
         ("x @ https://u:${DAGSTER_PG_URI}@h/x.whl", ("DAGSTER_PG_URI", "DBT_ENV_", "env_from")),
         ("--index-url \\\n  https://${UV_INDEX_CORP_PASSWORD}@h/", ("UV_INDEX_CORP_PASSWORD",)),
     ],
@@ -71,7 +75,7 @@ def test_files_may_include_one_another(folder):
 def test_what_is_not_allowed_is_refused_with_the_file(folder, line, said):
     (folder / "packages" / "base.txt").write_text(f"{line}\n")
     with pytest.raises(TenantError) as raised:
-        read(folder)
+        read(folder, env={"GIT_SSH": "./program"})
     assert [text for text in ("base.txt", *said) if text not in str(raised.value)] == []
 
 
@@ -79,7 +83,14 @@ def test_the_tenants_own_variables_may_be_in_an_address(folder):
     (folder / "packages" / "base.txt").write_text(
         "--index-url https://${DBT_ENV_SECRET_TOKEN}@${HOST}/${PLACE}  # ${NOT_READ}\n"
     )
-    assert read(folder, env={"HOST": "h"}, env_from=["PLACE"]).digest
+    found = read(folder, env={"HOST": "h", "OTHER": "o"}, env_from=["PLACE"])
+    assert found.variables == {"DBT_ENV_SECRET_TOKEN", "HOST", "PLACE"}
+
+
+def test_what_uv_would_read_as_a_project_is_refused(folder):
+    (folder / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\n')
+    with pytest.raises(TenantError, match=r"pyproject.toml, whose name does not end in .txt"):
+        read(folder, requirements="pyproject.toml")
 
 
 def test_a_file_that_is_no_text_is_refused(folder):
