@@ -174,8 +174,8 @@ def test_of_tenants_that_dagster_takes_alone_but_not_together_the_first_is_taken
     with environment(env):
         sound = load().of(["sound"])[0]
     settings = [replace(sound, tenant=replace(sound.tenant, name=name)) for name in ("a", "b", "c")]
-    one, other = (Definitions(assets=[AssetSpec([name, "orders"])]) for name in ("a", "c"))
-    taken, refused = code_location._told_apart(list(zip(settings, [one, one, other], strict=True)))
+    made = [Definitions(assets=[AssetSpec([name, "orders"])]) for name in ("a", "a", "c")]
+    taken, refused = code_location._told_apart(list(zip(settings, made, strict=True)))
     assert [it.tenant.name for it, _ in taken] == ["a", "c"]
     assert [it.tenant.name for it, _ in refused] == ["b"]
 
