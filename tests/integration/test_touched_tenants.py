@@ -3,11 +3,13 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from dagster_apollo.paths import CHECKOUT
 from tests.integration.conftest import MakeEnvironment, RunApollo
 
 pytestmark = pytest.mark.integration
@@ -132,6 +134,45 @@ def test_a_removed_tenant_touches_what_reads_it(
 ) -> None:
     shutil.rmtree(repository / "tenants" / "shared")
     assert listed() == ["reader"]
+
+
+@pytest.fixture
+def parse(tmp_path: Path) -> Callable[..., tuple[int, list[str]]]:
+    """Run `scripts/parse` with an `apollo` that only says how it was called."""
+    bin_dir, log = tmp_path / "venv" / "bin", tmp_path / "log"
+    bin_dir.mkdir(parents=True)
+    (bin_dir / "python").symlink_to(sys.executable)
+
+    def run(listing: str, *tenant: str) -> tuple[int, list[str]]:
+        (bin_dir / "apollo").write_text(
+            f'#!/bin/sh\nif [ "$1" = tenant ]; then {listing}; exit; fi\n'
+            f"echo \"$APOLLO_TENANTS: $*\" >> '{log}'\n"
+        )
+        (bin_dir / "apollo").chmod(0o755)
+        command = [str(CHECKOUT / "scripts" / "parse"), str(bin_dir.parent), *tenant]
+        ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=False)
+        return ended.returncode, log.read_text().splitlines() if log.exists() else []
+
+    return run
+
+
+LISTING = json.dumps([{"name": "a b", "reads": ["c"]}, {"name": "c", "reads": []}])
+
+
+def test_each_tenant_is_parsed_with_those_that_it_reads(
+    parse: Callable[..., tuple[int, list[str]]],
+) -> None:
+    first = ["a b,c: prepare --target local", "a b: prepare --target prod"]
+    second = ["c: prepare --target local", "c: prepare --target prod"]
+    assert parse(f"echo '{LISTING}'", "a b") == (0, first)
+    assert parse(f"echo '{LISTING}'") == (0, [*first, *first, *second])
+
+
+@pytest.mark.parametrize("tenant", [(), ("c",)])
+def test_nothing_is_parsed_where_the_tenants_cannot_be_listed(
+    parse: Callable[..., tuple[int, list[str]]], tenant: tuple[str, ...]
+) -> None:
+    assert parse("exit 2", *tenant) == (2, [])
 
 
 def test_the_list_says_what_each_reads(
