@@ -58,8 +58,9 @@ def declared_reads(
             )
         if path[0] not in by_prefix:
             raise TenantError(
-                f"{entry_of(tenant, entry)}: there is no tenant {path[0]}. "
-                f"{near(path[0], by_prefix, 'Tenants are')}"
+                # names none: people who are limited to this tenant are shown why it failed
+                f"{entry_of(tenant, entry)}: there is no tenant {path[0]}. Name one of those that "
+                "`apollo tenant list` shows."
             )
         cycle = _way_back(tenant.key_prefix, path[0], by_prefix, load)
         if cycle:

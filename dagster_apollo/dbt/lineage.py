@@ -71,6 +71,8 @@ def assets_read(tenant: Tenant, entries: Mapping[str, Path], manifest: Manifest)
     """The asset of each source that `reads:` declares, by the source's id.
 
     An entry for a table wins over one for its whole source, whose tables are assets of their names.
+    A source that is the table of one of the project's own nodes, as it may be on one target and not
+    on another, is that node, whatever is declared.
 
     Args:
         tenant: the tenant.
@@ -103,7 +105,12 @@ def assets_read(tenant: Tenant, entries: Mapping[str, Path], manifest: Manifest)
                 f"{near(entry, known, 'Its sources are')}"
             )
         whole |= {key: (*path, it["name"]) for key, it in found}
-    return {**whole, **single}
+    own = asset_paths(tenant, manifest)
+    return {
+        key: path
+        for key, path in {**whole, **single}.items()
+        if (tenant.key_prefix, *default_path(manifest["sources"][key])) not in own
+    }
 
 
 def asset_paths(tenant: Tenant, manifest: Manifest) -> set[Path]:

@@ -177,7 +177,7 @@ def test_an_asset_that_does_not_exist_fails_the_preparation_and_no_load(
     ("reads", "said"),
     [
         ({"shared_mart": "shared/marts"}, "shared_mart: the project has no such source. Is it"),
-        ({"shared_marts": "sharde/marts"}, "there is no tenant sharde. Is it shared?"),
+        ({"shared_marts": "sharde/marts"}, "there is no tenant sharde. Name one of those that"),
     ],
 )
 def test_what_is_wrong_in_its_own_file_fails_the_reader_alone(

@@ -1,5 +1,6 @@
 """What `reads:` of apollo.yml comes to, and what is said of an entry that cannot be right."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,16 @@ from tests.unit.conftest import MakeTenants
 pytestmark = pytest.mark.unit
 
 MANIFEST: Mapping[str, Any] = {
+    "nodes": {},
     "sources": {
-        f"source.x.{name}.{table}": {"source_name": name, "name": table}
+        f"source.x.{name}.{table}": {
+            "resource_type": "source",
+            "source_name": name,
+            "name": table,
+            "config": {},
+        }
         for name, table in (("marts", "customers"), ("marts", "orders"), ("crm", "accounts"))
-    }
+    },
 }
 
 
@@ -53,9 +60,11 @@ def test_an_entry_is_the_key_that_the_ui_shows(declared: Any) -> None:
     )
 
 
-def test_a_tenant_that_does_not_exist_is_named_with_those_that_come_near(declared: Any) -> None:
-    with pytest.raises(TenantError, match=r"apollo\.yml: reads: marts: .*sharde\. Is it shared\?"):
+def test_a_tenant_that_does_not_exist_is_named_and_no_other(declared: Any) -> None:
+    said = r"apollo\.yml: reads: marts: .*sharde\. Name one"
+    with pytest.raises(TenantError, match=said) as raised:
         declared(acme={"marts": "sharde/marts"})
+    assert not [it for it in ("shared", "zenith") if it in str(raised.value)]
 
 
 def test_a_tenant_does_not_read_itself(declared: Any) -> None:
@@ -93,6 +102,19 @@ def test_a_table_wins_over_its_source(acme: Tenant) -> None:
         "source.x.marts.customers": ("shared", "marts", "customers"),
         "source.x.marts.orders": ("zenith", "o"),
     }
+
+
+def test_a_source_that_is_the_projects_own_table_is_its_node(acme: Tenant) -> None:
+    manifest = copy.deepcopy(dict(MANIFEST))
+    manifest["nodes"]["seed.x.orders"] = {"resource_type": "seed", "name": "orders", "config": {}}
+    orders = manifest["sources"]["source.x.marts.orders"]
+    orders["config"] = {"meta": {"dagster": {"asset_key": ["orders"]}}}  # as settle_names has it
+    for entries in (
+        {"marts": ("shared",)},
+        {"marts.orders": ("shared", "orders"), "marts": ("shared",)},
+    ):
+        found = assets_read(acme, entries, manifest)
+        assert found == {"source.x.marts.customers": ("shared", "customers")}
 
 
 @pytest.mark.parametrize(
