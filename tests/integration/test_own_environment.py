@@ -317,7 +317,7 @@ def test_what_cannot_be_made_is_said_with_its_mend(bench, requirements, config, 
 
 def test_credentials_reach_the_index_and_no_message(bench, index):
     reason = bench.reason(
-        f"--index-url http://reader:${{DBT_ENV_SECRET_INDEX}}@127.0.0.1:{index.port}/simple?key=k1\n"
+        f"-i http://reader:${{DBT_ENV_SECRET_INDEX}}@127.0.0.1:{index.port}/index?key=k1\n"
         "dbt-core==1.10.23\n",
         UV_OFFLINE="false",
         DBT_ENV_SECRET_INDEX="hunter2-hunter2",

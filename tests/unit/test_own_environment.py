@@ -22,7 +22,7 @@ HOST = {
     "VIRTUAL_ENV": "/apollo",
     "DAGSTER_PG_URI": "postgresql://u:secret@h/d",
     "SNOWFLAKE_USER": "somebody",
-    "UV_DEFAULT_INDEX": "https://common/simple",
+    "UV_DEFAULT_INDEX": "https://common/index",
     "UV_INDEX_CORP_PASSWORD": "common-word",
     "UV_SYSTEM_PYTHON": "1",
     "ACME__UV_INDEX_CORP_PASSWORD": "acmes-word",
@@ -79,14 +79,14 @@ def test_a_dbt_of_the_tenants_own_is_not_led_to_apollos_packages(settings_of):
 def test_uv_gets_what_it_needs_and_the_tenants_own_alone(settings_of):
     variables = {"DBT_ENV_SECRET_TOKEN": "t", "DBT_ENV_SECRET_UNUSED": "u", "OTHER": "x"}
     settings = settings_of(variables, requirements="all.txt", env={"GIT_SSH": "./program"})
-    named = "--extra-index-url https://${DBT_ENV_SECRET_TOKEN}@h/simple\n"
+    named = "-i https://${DBT_ENV_SECRET_TOKEN}@h/index\n"
     (settings.tenant.folder / "all.txt").write_text(named)
     requirements = read_requirements(settings.tenant.folder, settings.tenant.config)
     assert requirements
     found = uv_environment(settings, requirements, HOST)
     assert {"GIT_SSH", "DBT_ENV_SECRET_UNUSED"} & found.keys() == set()
     assert found["UV_INDEX_CORP_PASSWORD"] == "acmes-word"
-    assert found["UV_DEFAULT_INDEX"] == "https://common/simple"
+    assert found["UV_DEFAULT_INDEX"] == "https://common/index"
     assert found["DBT_ENV_SECRET_TOKEN"] == "t"
     assert found["UV_NO_CONFIG"] == "1"
     assert (found["PATH"], found["HTTPS_PROXY"]) == ("/bin", "http://proxy")
@@ -100,8 +100,8 @@ def test_no_credential_is_left_in_what_uv_says(settings_of):
     variables = {"DBT_ENV_SECRET_TOKEN": "tok/en", "PLACE": "attic-9"}
     settings = settings_of(variables, requirements="all.txt", env_from=["PLACE"])
     said = redacted(
-        "error: https://reader:w0rd@h/simple/?key=k3y failed; tok/en, attic-9, common-word",
+        "error: https://reader:w0rd@h/index/?key=k3y failed; tok/en, attic-9, common-word",
         settings,
         HOST,
     )
-    assert said == "error: https://***@h/simple/?*** failed; ***, ***, ***"
+    assert said == "error: https://***@h/index/?*** failed; ***, ***, ***"

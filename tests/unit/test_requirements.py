@@ -69,7 +69,7 @@ def test_files_may_include_one_another(folder):
         ("# a comment \\\nx @ https://${DAGSTER_PG_URI}@h/x.whl", ("DAGSTER_PG_URI",)),
         ("x @ git+ssh://${GIT_SSH}@h/x.git", ("GIT_SSH", "fetched")),
         ("x @ https://u:${DAGSTER_PG_URI}@h/x.whl", ("DAGSTER_PG_URI", "DBT_ENV_", "env_from")),
-        ("--index-url \\\n  https://${UV_INDEX_CORP_PASSWORD}@h/", ("UV_INDEX_CORP_PASSWORD",)),
+        ("-i \\\n  https://${UV_INDEX_CORP_PASSWORD}@h/", ("UV_INDEX_CORP_PASSWORD",)),
     ],
 )
 def test_what_is_not_allowed_is_refused_with_the_file(folder, line, said):
@@ -81,7 +81,7 @@ def test_what_is_not_allowed_is_refused_with_the_file(folder, line, said):
 
 def test_the_tenants_own_variables_may_be_in_an_address(folder):
     (folder / "packages" / "base.txt").write_text(
-        "--index-url https://${DBT_ENV_SECRET_TOKEN}@${HOST}/${PLACE}  # ${NOT_READ}\n"
+        "-i https://${DBT_ENV_SECRET_TOKEN}@${HOST}/${PLACE}  # ${NOT_READ}\n"
     )
     found = read(folder, env={"HOST": "h", "OTHER": "o"}, env_from=["PLACE"])
     assert found.variables == {"DBT_ENV_SECRET_TOKEN", "HOST", "PLACE"}
