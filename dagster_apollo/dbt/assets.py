@@ -35,6 +35,7 @@ from dagster_apollo.dbt.translator import TenantTranslator
 from dagster_apollo.errors import ApolloError
 from dagster_apollo.instance.buffering import event_buffering
 from dagster_apollo.settings import TenantSettings
+from dagster_apollo.tenants import find_folders
 
 
 class BuildConfig(Config):
@@ -77,8 +78,17 @@ class TenantProject:
 
     @property
     def op_name(self) -> str:
-        """The name of the op that builds the tenant, which run config is given under."""
-        return f"{self.settings.tenant.identifier}_dbt_build"
+        """The name of the op that builds the tenant, which run config is given under.
+
+        Dagster (1.13) refuses an op and a job of one name once it loads the job, and beside acme,
+        the job of a tenant acme_dbt has the usual one. All tenants that there are decide it, so
+        that the process of a run gives the same name.
+        """
+        identifier = self.settings.tenant.identifier
+        others = find_folders(self.settings.tenant.folder.parent)
+        if any(it.identifier == f"{identifier}_dbt" for it in others):
+            return f"{identifier}_build_dbt"
+        return f"{identifier}_dbt_build"
 
 
 def build_arguments(config: BuildConfig, selection: list[str]) -> list[str]:

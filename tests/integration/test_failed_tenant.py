@@ -14,6 +14,7 @@ from dagster import (
     Definitions,
     RunsFilter,
     build_schedule_context,
+    multi_asset,
 )
 
 from dagster_apollo.dbt import code_location
@@ -170,12 +171,18 @@ def test_definitions_that_dagster_refuses_fail_their_tenant_alone(
 def test_of_tenants_that_dagster_takes_alone_but_not_together_the_first_is_taken(
     env: dict[str, str], prepared: str
 ) -> None:
-    """Such as acme and acme_dbt: an op of the one has the name of a job of the other."""
     with environment(env):
         sound = load().of(["sound"])[0]
     settings = [replace(sound, tenant=replace(sound.tenant, name=name)) for name in ("a", "b", "c")]
-    made = [Definitions(assets=[AssetSpec([name, "orders"])]) for name in ("a", "a", "c")]
-    taken, refused = code_location._told_apart(list(zip(settings, made, strict=True)))
+
+    def made(name: str, key: str) -> Definitions:
+        @multi_asset(name=name, specs=[AssetSpec(["orders", key])])
+        def _op() -> None: ...
+
+        return Definitions(assets=[_op])
+
+    definitions = [made(f"op_{name}", key) for name, key in (("a", "x"), ("b", "x"), ("c", "y"))]
+    taken, refused = code_location._told_apart(list(zip(settings, definitions, strict=True)))
     assert [it.tenant.name for it, _ in taken] == ["a", "c"]
     assert [it.tenant.name for it, _ in refused] == ["b"]
 

@@ -100,7 +100,7 @@ def ask(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Callab
             origins.append(InProcessCodeLocationOrigin(target, location_name=path.stem))
         with (
             environment(env),
-            DagsterInstance.ephemeral() as instance,
+            DagsterInstance.local_temp(str(folder)) as instance,
             WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origins)) as process,
         ):
             result = execute_dagster_graphql(process.create_request_context(), NODES)
@@ -144,6 +144,18 @@ def test_no_job_runs_the_dbt_of_two_tenants(env: dict[str, str]) -> None:
         places = {it.asset_key if isinstance(it, AssetCheckKey) else it for it in keys}
         assert {key.path[0] for key in places} == {tenant}
     assert [it.asset_key for it in checks["reader"]] == [SOURCE]
+
+
+def test_the_op_of_a_tenant_has_not_the_name_of_anothers_job(env: dict[str, str]) -> None:
+    """Dagster finds it out only when it loads the job, and then loads no job of any tenant."""
+    folder = Path(env["APOLLO_TENANTS_DIR"], "reader_dbt")
+    folder.mkdir()  # it has no project, so it is there as failed
+    try:
+        jobs = {it.name: it for it in loaded(env).get_repository_def().get_all_jobs()}
+    finally:
+        folder.rmdir()
+    assert {"reader_build", "reader_dbt_build", "shared_build"} <= jobs.keys()
+    assert [it.name for it in jobs["reader_build"].nodes] == ["reader_build_dbt"]
 
 
 def test_a_tenant_that_fails_to_load_does_not_break_what_reads_it(env: dict[str, str]) -> None:
