@@ -13,6 +13,8 @@ from typing import Any
 
 import duckdb
 
+from tests.forked_dbt import run_dbt
+
 REPO = Path(__file__).resolve().parents[2]
 TENANT = REPO / "tenants" / "dbt_williamgrant"
 PACKAGE = REPO / "dbt" / "apollo"
@@ -71,14 +73,7 @@ class Project:
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
             "TEST_DUCKDB_PATH": str(self.duckdb_path),
         }
-        return subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "dbt.cli.main", "--no-use-colors", *args],
-            cwd=self.folder,
-            env=environment | (env or {}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return run_dbt(["--no-use-colors", *args], cwd=self.folder, env=environment | (env or {}))
 
     def target(self, name: str = "local") -> Path:
         return self.work / "target" / name
