@@ -204,7 +204,7 @@ def load(
             require_keys=require_keys,
             problems=problems,
         )
-        for tenant in select_tenants(served, names)
+        for tenant in _chosen(served, names, problems)
     ]
     if several:
         problems += _shared_credentials(environ, loaded, served)
@@ -267,6 +267,18 @@ def _find_tenants(
         )
     known_names = [name for name in wanted if name not in unknown]
     return found, select_tenants(found, known_names)
+
+
+def _chosen(
+    served: Sequence[TenantFolder], names: Sequence[str], problems: Sequence[Problem]
+) -> tuple[TenantFolder, ...]:
+    """The tenants that this is about; what is wrong already may be why a name is unknown."""
+    try:
+        return select_tenants(served, names)
+    except TenantError:
+        if problems:
+            raise ConfigurationError(problems) from None
+        raise
 
 
 def _unknown_prefixes(
