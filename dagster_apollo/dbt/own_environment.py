@@ -89,6 +89,7 @@ def uv_environment(
         **inherited,
         **{k: v for k, v in settings.own_variables.items() if k in requirements.variables},
         "UV_PYTHON_INSTALL_DIR": os.fspath(settings.paths.pythons),
+        "UV_SYSTEM_CERTS": "1",  # trust what the host trusts, as pip does
         **plain,
         **prefixed,
         "UV_NO_CONFIG": "1",  # neither the project's uv.toml nor this user's

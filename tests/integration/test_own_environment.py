@@ -87,7 +87,15 @@ def with_uv(env: Mapping[str, str]) -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith("UV_") or is_host_variable(name)
     }
-    return {**given, **env, "UV_CACHE_DIR": cache.stdout.decode().strip()}
+    return {**_index_of_pip(), **given, **env, "UV_CACHE_DIR": cache.stdout.decode().strip()}
+
+
+def _index_of_pip() -> dict[str, str]:
+    """Where this host's pip takes packages from, which made the tests' own environment."""
+    asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    said = subprocess.run(asked, capture_output=True, check=False).stdout.decode().strip()
+    index = os.environ.get("PIP_INDEX_URL") or said
+    return {"UV_DEFAULT_INDEX": index} if index else {}
 
 
 def prepared(env: Mapping[str, str]) -> Home:
