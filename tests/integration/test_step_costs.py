@@ -130,8 +130,8 @@ def test_the_event_log_is_that_of_stock_dagster(ours: Built, stock: Built) -> No
     assert kinds[DagsterEventType.ASSET_MATERIALIZATION] == MODELS
     assert kinds[DagsterEventType.ASSET_CHECK_EVALUATION] == 2 * MODELS + 2
     assert kinds[DagsterEventType.STEP_FAILURE] == 1
-    for our, its in zip(map(plain, ours.events), map(plain, stock.events), strict=True):
-        assert our == its
+    # the order in which dbt takes tests that are ready at one time is not always the same
+    assert sorted(map(plain, ours.events)) == sorted(map(plain, stock.events))
 
 
 def test_nothing_is_made_anew_for_each_output_that_is_the_same_for_all(
