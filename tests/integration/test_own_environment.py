@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
